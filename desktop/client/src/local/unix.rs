@@ -1,0 +1,72 @@
+//! Unix sockets.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+
+use tokio::net::{UnixListener, UnixStream};
+
+use super::LocalStream;
+
+pub(super) type Inner = UnixStream;
+
+/// A listening local socket. Its file stays when it is dropped: whoever listens
+/// next replaces it.
+#[derive(Debug)]
+pub struct LocalListener(UnixListener);
+
+impl LocalListener {
+    /// Waits for the next connection. Cancellation-safe.
+    ///
+    /// # Errors
+    ///
+    /// What accept(2) reports, such as too many open files.
+    pub async fn accept(&self) -> io::Result<LocalStream> {
+        let (stream, _) = self.0.accept().await?;
+        Ok(LocalStream(stream))
+    }
+}
+
+impl LocalStream {
+    /// Returns the Unix socket itself, for what only it can do.
+    #[must_use]
+    pub fn into_unix(self) -> UnixStream {
+        self.0
+    }
+}
+
+impl From<UnixStream> for LocalStream {
+    fn from(stream: UnixStream) -> Self {
+        Self(stream)
+    }
+}
+
+pub(super) async fn connect(path: &Path) -> io::Result<Inner> {
+    UnixStream::connect(path).await
+}
+
+pub(super) async fn listen(path: &Path) -> io::Result<LocalListener> {
+    let listener = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            remove_if_stale(path, error).await?;
+            UnixListener::bind(path)?
+        }
+        result => result?,
+    };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(LocalListener(listener))
+}
+
+/// Removes the socket at `path` where nobody listens on it any more, and fails
+/// with `taken` where it is something else.
+async fn remove_if_stale(path: &Path, taken: io::Error) -> io::Result<()> {
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(taken);
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        _ => Err(taken),
+    }
+}

@@ -1,0 +1,44 @@
+//! Named pipes, named for a hash of the path that the socket has elsewhere.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::Path;
+
+use interprocess::local_socket::tokio::{Listener, Stream, prelude::*};
+use interprocess::local_socket::{GenericNamespaced, ListenerOptions, Name};
+
+use super::LocalStream;
+
+pub(super) type Inner = Stream;
+
+/// A listening local socket.
+#[derive(Debug)]
+pub struct LocalListener(Listener);
+
+impl LocalListener {
+    /// Waits for the next connection. Cancellation-safe.
+    ///
+    /// # Errors
+    ///
+    /// What the system reports.
+    pub async fn accept(&self) -> io::Result<LocalStream> {
+        self.0.accept().await.map(LocalStream)
+    }
+}
+
+pub(super) async fn connect(path: &Path) -> io::Result<Inner> {
+    Stream::connect(name(path)?).await
+}
+
+pub(super) async fn listen(path: &Path) -> io::Result<LocalListener> {
+    let listener = ListenerOptions::new().name(name(path)?).create_tokio()?;
+    Ok(LocalListener(listener))
+}
+
+/// `DefaultHasher::new` has fixed keys, so every process of one build finds the same name.
+fn name(path: &Path) -> io::Result<Name<'static>> {
+    let mut hasher = DefaultHasher::new();
+    path.as_os_str().to_ascii_lowercase().hash(&mut hasher);
+    let file = path.file_stem().unwrap_or_default().to_string_lossy();
+    format!("wherry-{:016x}-{file}", hasher.finish()).to_ns_name::<GenericNamespaced>()
+}

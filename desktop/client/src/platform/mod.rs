@@ -1,0 +1,12 @@
+//! What only the operating system can answer: the host's memory, whether a
+//! folder is writable, and how a process is started that outlives its starter.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+pub(crate) use unix::{check_writable, detach, host_memory};
+#[cfg(windows)]
+pub(crate) use windows::{check_writable, detach, host_memory};

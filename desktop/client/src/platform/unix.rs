@@ -1,0 +1,36 @@
+//! Linux and macOS.
+
+use std::io;
+use std::path::Path;
+
+use rustix::fs::Access;
+use tokio::process::Command;
+
+/// Fails unless this process may create files in `folder`.
+pub(crate) fn check_writable(folder: &Path) -> io::Result<()> {
+    rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
+}
+
+/// Returns the bytes of memory this host has.
+pub(crate) fn host_memory() -> Option<u64> {
+    // SAFETY: sysconf takes a number and returns one; it has no preconditions.
+    let (pages, size) = unsafe {
+        (
+            libc::sysconf(libc::_SC_PHYS_PAGES),
+            libc::sysconf(libc::_SC_PAGESIZE),
+        )
+    };
+    u64::try_from(pages)
+        .ok()?
+        .checked_mul(u64::try_from(size).ok()?)
+}
+
+/// Gives the command a session of its own, so that neither the terminal's
+/// hang-up nor its Ctrl-C reaches it.
+pub(crate) fn detach(command: &mut Command) {
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed;
+    // setsid is one (POSIX.1 signal-safety(7)) and the closure allocates nothing.
+    unsafe {
+        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(io::Error::from));
+    }
+}

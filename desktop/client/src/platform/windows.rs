@@ -1,0 +1,32 @@
+//! Windows.
+
+use std::io;
+use std::path::Path;
+
+use tokio::process::Command;
+use windows_sys::Win32::System::SystemInformation::{GlobalMemoryStatusEx, MEMORYSTATUSEX};
+
+/// `DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP`, "Process Creation Flags" in the Windows API.
+const DETACHED: u32 = 0x0000_0008 | 0x0000_0200;
+
+/// Windows tells only when a file is created; what fails then names the file.
+pub(crate) fn check_writable(folder: &Path) -> io::Result<()> {
+    std::fs::metadata(folder).map(drop)
+}
+
+/// Returns the bytes of memory this host has.
+pub(crate) fn host_memory() -> Option<u64> {
+    let mut status = MEMORYSTATUSEX {
+        dwLength: u32::try_from(size_of::<MEMORYSTATUSEX>()).ok()?,
+        ..MEMORYSTATUSEX::default()
+    };
+    // SAFETY: the pointer is to a live structure whose length field is set, as
+    // GlobalMemoryStatusEx asks.
+    let answered = unsafe { GlobalMemoryStatusEx(&raw mut status) };
+    (answered != 0).then_some(status.ullTotalPhys)
+}
+
+/// Frees the command from this console and its Ctrl-C.
+pub(crate) fn detach(command: &mut Command) {
+    command.creation_flags(DETACHED);
+}

@@ -1,0 +1,379 @@
+//! The settings in `config.toml`.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Home, platform, size};
+
+const MEBIBYTE: u64 = 1 << 20;
+const GIBIBYTE: u64 = 1 << 30;
+
+/// The least memory a machine boots with, bytes.
+pub const LEAST_MEMORY: u64 = 128 * MEBIBYTE;
+
+/// The least size of the data disk, bytes.
+pub const LEAST_DISK: u64 = GIBIBYTE;
+
+/// The most processors of a machine.
+pub const MOST_CPUS: u32 = 255;
+
+/// What the user chose for the machine, and the defaults for what not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Processors of the machine. Default: the host's, at most four.
+    pub cpus: u32,
+    /// Memory of the machine, bytes. Default: a quarter of the host's, between
+    /// one and four GiB.
+    pub memory: u64,
+    /// The accelerator. Default: the first one on which a guest runs.
+    pub accelerator: Accelerator,
+    /// The hypervisor. Default: the platform's.
+    pub hypervisor: Hypervisor,
+    /// Host folders that containers may mount. Default: the home folder and the
+    /// folder for temporary files.
+    pub shares: Vec<PathBuf>,
+    /// The host address of published ports that name none. Default: 127.0.0.1.
+    pub publish_address: IpAddr,
+    /// The QEMU program. Default: the one on `PATH`.
+    pub qemu: Option<PathBuf>,
+    /// The size of the data disk, bytes; it takes what is used of it. Default: 64 GiB.
+    pub disk_size: u64,
+}
+
+/// What speeds the guest's processors up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// The first one on which a guest runs.
+    #[default]
+    Auto,
+    /// Linux's.
+    Kvm,
+    /// macOS's Hypervisor.framework.
+    Hvf,
+    /// The Windows Hypervisor Platform.
+    Whpx,
+    /// None: QEMU emulates the processor.
+    Tcg,
+}
+
+impl Accelerator {
+    /// Returns its name as in the settings, `"kvm"`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Kvm => "kvm",
+            Self::Hvf => "hvf",
+            Self::Whpx => "whpx",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+/// What runs the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hypervisor {
+    /// The platform's.
+    #[default]
+    Auto,
+    /// QEMU, on every platform.
+    Qemu,
+    /// Apple's Virtualization framework, on macOS.
+    VirtualizationFramework,
+    /// The Host Compute Service, on Windows.
+    Hyperv,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read the settings in {path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file holds something that is no setting.
+    #[error("{path}, line {line}: {message}", path = path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, from 1.
+        line: usize,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+}
+
+impl Settings {
+    /// Reads the settings of `home`; the defaults where it has no `config.toml`.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError`] that names the file, the line and the setting.
+    pub fn load(home: &Home) -> Result<Self, SettingsError> {
+        let path = home.config();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(SettingsError::Read { path, source }),
+        };
+        text.parse()
+            .map_err(|Invalid { line, message }| SettingsError::Invalid {
+                path,
+                line,
+                message,
+            })
+    }
+}
+
+/// What is wrong with the text of a settings file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct Invalid {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// The file as written, each value with its place in it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    cpus: Option<toml::Spanned<u32>>,
+    memory: Option<toml::Spanned<Bytes>>,
+    #[serde(default)]
+    accelerator: Accelerator,
+    #[serde(default)]
+    hypervisor: Hypervisor,
+    shares: Option<toml::Spanned<Vec<String>>>,
+    publish_address: Option<IpAddr>,
+    qemu: Option<PathBuf>,
+    disk_size: Option<toml::Spanned<Bytes>>,
+}
+
+/// A size, as a number of bytes or as a person writes it.
+#[derive(Clone, Copy)]
+struct Bytes(u64);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Bytes;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a size such as \"2GiB\" or \"512m\"")
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Bytes, E> {
+                u64::try_from(value)
+                    .map(Bytes)
+                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(value), &self))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Bytes, E> {
+                size::parse(value).map(Bytes).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl FromStr for Settings {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let at = |place: usize, message: String| Invalid {
+            line: text[..place.min(text.len())].matches('\n').count() + 1,
+            message,
+        };
+        let file: File = toml::from_str(text).map_err(|error| {
+            let place = error.span().map_or(0, |span| span.start);
+            let message = error.message().replace("unknown field", "unknown setting");
+            at(place, message.replace('\n', " "))
+        })?;
+        let ranged =
+            |value: Option<toml::Spanned<Bytes>>, name: &str, least: u64, default: u64| match value
+            {
+                None => Ok(default),
+                Some(value) if value.get_ref().0 < least => Err(at(
+                    value.span().start,
+                    format!(
+                        "{name} = {} is too little, the least is {}",
+                        size::binary(value.get_ref().0),
+                        size::binary(least)
+                    ),
+                )),
+                Some(value) => Ok(value.into_inner().0),
+            };
+        let cpus = match file.cpus {
+            None => default_cpus(),
+            Some(value) if !(1..=MOST_CPUS).contains(value.get_ref()) => {
+                let message = format!("cpus = {} must be from 1 to {MOST_CPUS}", value.get_ref());
+                return Err(at(value.span().start, message));
+            }
+            Some(value) => value.into_inner(),
+        };
+        let shares = match file.shares {
+            None => default_shares(),
+            Some(shares) => {
+                let place = shares.span().start;
+                shares
+                    .into_inner()
+                    .iter()
+                    .map(|share| expand_share(share).map_err(|message| at(place, message)))
+                    .collect::<Result<_, _>>()?
+            }
+        };
+        Ok(Self {
+            cpus,
+            memory: ranged(file.memory, "memory", LEAST_MEMORY, default_memory())?,
+            accelerator: file.accelerator,
+            hypervisor: file.hypervisor,
+            shares,
+            publish_address: file
+                .publish_address
+                .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            qemu: file.qemu,
+            disk_size: ranged(file.disk_size, "disk_size", LEAST_DISK, 64 * GIBIBYTE)?,
+        })
+    }
+}
+
+fn default_cpus() -> u32 {
+    let host = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(host).unwrap_or(4).min(4)
+}
+
+fn default_memory() -> u64 {
+    let host = platform::host_memory().unwrap_or(0);
+    // Whole mebibytes, because QEMU takes no less.
+    (host / 4 / MEBIBYTE * MEBIBYTE).clamp(GIBIBYTE, 4 * GIBIBYTE)
+}
+
+fn default_shares() -> Vec<PathBuf> {
+    let home = directories::BaseDirs::new().map(|folders| folders.home_dir().to_owned());
+    home.into_iter().chain([std::env::temp_dir()]).collect()
+}
+
+/// Returns the folder that a share names; `~` is the user's home folder.
+fn expand_share(share: &str) -> Result<PathBuf, String> {
+    let home_relative = share
+        .strip_prefix('~')
+        .filter(|rest| rest.is_empty() || rest.starts_with(['/', '\\']));
+    let path = match (home_relative, directories::BaseDirs::new()) {
+        (Some(rest), Some(folders)) => folders
+            .home_dir()
+            .join(rest.trim_start_matches(['/', '\\'])),
+        _ => PathBuf::from(share),
+    };
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(format!(
+            "the share {share:?} must be an absolute path, or begin with ~/"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refusal(text: &str) -> String {
+        text.parse::<Settings>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn no_file_means_the_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::load(&Home::at(folder.path()).unwrap()).unwrap();
+        assert!((1..=4).contains(&settings.cpus));
+        assert!((GIBIBYTE..=4 * GIBIBYTE).contains(&settings.memory));
+        assert_eq!(settings.accelerator, Accelerator::Auto);
+        assert_eq!(settings.publish_address.to_string(), "127.0.0.1");
+        assert!(settings.shares.contains(&std::env::temp_dir()));
+    }
+
+    #[test]
+    fn every_setting_is_read() {
+        let settings: Settings = r#"
+            cpus = 2
+            memory = "2GiB"
+            accelerator = "tcg"
+            hypervisor = "qemu"
+            shares = ["/srv"]
+            publish_address = "::1"
+            qemu = "/opt/qemu"
+            disk_size = "10g"
+        "#
+        .parse()
+        .unwrap();
+        assert_eq!(
+            settings,
+            Settings {
+                cpus: 2,
+                memory: 2 * GIBIBYTE,
+                accelerator: Accelerator::Tcg,
+                hypervisor: Hypervisor::Qemu,
+                shares: vec!["/srv".into()],
+                publish_address: "::1".parse().unwrap(),
+                qemu: Some("/opt/qemu".into()),
+                disk_size: 10 * GIBIBYTE,
+            }
+        );
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused_by_name_and_line() {
+        let message = refusal("cpus = 2\nmemroy = \"1g\"\n");
+        assert!(
+            message.starts_with("line 2: unknown setting `memroy`"),
+            "{message}"
+        );
+        assert!(message.contains("`memory`"), "{message}");
+    }
+
+    #[test]
+    fn a_wrong_value_says_what_is_right() {
+        for (text, right) in [
+            ("memory = \"2 bananas\"", "512m"),
+            ("memory = \"1m\"", "128MiB"),
+            ("memory = -1", "2GiB"),
+            ("cpus = 0", "from 1 to 255"),
+            ("accelerator = \"warp\"", "`kvm`"),
+            ("publish_address = \"everywhere\"", "IP address"),
+            ("shares = [\"here\"]", "absolute"),
+            ("disk_size = true", "2GiB"),
+        ] {
+            let message = refusal(text);
+            assert!(message.contains(right), "{text}: {message}");
+            assert!(!message.contains('\n'), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_share_may_begin_with_the_home_folder() {
+        let settings: Settings = "shares = [\"~\", \"~/src\"]".parse().unwrap();
+        assert!(settings.shares[0].is_absolute());
+        assert_eq!(settings.shares[1], settings.shares[0].join("src"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_settings_or_an_error(text in "\\PC{0,60}") {
+            let _ = text.parse::<Settings>();
+        }
+    }
+}
