@@ -21,4 +21,5 @@ pub use channel::{ChannelError, channel};
 pub use engine::{EngineError, connect_engine, engine};
 pub use guest_image::{GuestImage, GuestImageError, find_guest_image};
 pub use home::{Home, HomeError};
+pub use platform::detach;
 pub use settings::{Settings, SettingsError};

@@ -1,1 +1,7 @@
-//! Placeholder.
+//! Wherry's host engine.
+//!
+//! [`daemon`] is `wherryd`: it may die at any time. [`machine`] is the process
+//! that owns the VM and outlives it; [`vm`] holds the hypervisors behind it.
+
+pub mod daemon;
+pub mod machine;

@@ -7,6 +7,10 @@ mod unix;
 mod windows;
 
 #[cfg(unix)]
-pub(crate) use unix::{check_writable, detach, host_memory};
+pub use unix::detach;
+#[cfg(unix)]
+pub(crate) use unix::{check_writable, host_memory};
 #[cfg(windows)]
-pub(crate) use windows::{check_writable, detach, host_memory};
+pub use windows::detach;
+#[cfg(windows)]
+pub(crate) use windows::{check_writable, host_memory};

@@ -27,7 +27,7 @@ pub(crate) fn host_memory() -> Option<u64> {
 
 /// Gives the command a session of its own, so that neither the terminal's
 /// hang-up nor its Ctrl-C reaches it.
-pub(crate) fn detach(command: &mut Command) {
+pub fn detach(command: &mut Command) {
     // SAFETY: between fork and exec only async-signal-safe calls are allowed;
     // setsid is one (POSIX.1 signal-safety(7)) and the closure allocates nothing.
     unsafe {

@@ -27,6 +27,6 @@ pub(crate) fn host_memory() -> Option<u64> {
 }
 
 /// Frees the command from this console and its Ctrl-C.
-pub(crate) fn detach(command: &mut Command) {
+pub fn detach(command: &mut Command) {
     command.creation_flags(DETACHED);
 }

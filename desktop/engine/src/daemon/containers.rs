@@ -1,0 +1,87 @@
+//! The calls on containers that name things of the host: bind mounts are
+//! translated to where the guest sees them, ports are bound before the start.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+use wherry_proto::v1::containers_client::ContainersClient;
+use wherry_proto::v1::{
+    CreateContainerRequest, CreateContainerResponse, InspectContainerRequest, Mount,
+    StartContainerRequest, StartContainerResponse, container, mount,
+};
+
+use super::machine::MachineLink;
+use super::shares;
+
+/// Translates calls on their way to the guest.
+#[derive(Clone)]
+pub(super) struct Translator {
+    link: Arc<MachineLink>,
+}
+
+impl Translator {
+    pub(super) fn new(link: Arc<MachineLink>) -> Self {
+        Self { link }
+    }
+
+    pub(super) async fn create(
+        &self,
+        mut request: Request<CreateContainerRequest>,
+    ) -> Result<Response<CreateContainerResponse>, Status> {
+        let guest = self.link.guest().await?;
+        if let Some(spec) = &mut request.get_mut().spec {
+            self.translate_mounts(&mut spec.mounts).await?;
+        }
+        ContainersClient::new(guest).create(request).await
+    }
+
+    async fn translate_mounts(&self, mounts: &mut [Mount]) -> Result<(), Status> {
+        let is_host_bind =
+            |mount: &Mount| mount.kind() == mount::Kind::Bind && !mount.host_source.is_empty();
+        if !mounts.iter().any(is_host_bind) {
+            return Ok(());
+        }
+        let shared: Vec<PathBuf> = self
+            .link
+            .status()
+            .await?
+            .shares
+            .iter()
+            .map(PathBuf::from)
+            .collect();
+        let config = self.link.home().config();
+        for mount in mounts.iter_mut().filter(|mount| is_host_bind(mount)) {
+            mount.source = shares::guest_path(Path::new(&mount.host_source), &shared, &config)
+                .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn start(
+        &self,
+        mut request: Request<StartContainerRequest>,
+    ) -> Result<Response<StartContainerResponse>, Status> {
+        let mut containers = ContainersClient::new(self.link.guest().await?);
+        let found = containers
+            .inspect(InspectContainerRequest {
+                container: request.get_ref().container.clone(),
+            })
+            .await?
+            .into_inner();
+        let ports = found.spec.as_ref().map_or(&[][..], |spec| &spec.ports);
+        if ports.is_empty() || found.status() == container::Status::Running {
+            return containers.start(request).await;
+        }
+        // Bound before the start, so that a taken port fails the start and the
+        // container never runs without its ports.
+        let publication = self.link.ports().publish(&found.id, ports).await?;
+        request.get_mut().bound_ports = publication.bound().to_vec();
+        let answer = containers.start(request).await;
+        match &answer {
+            Ok(_) => publication.keep(),
+            Err(_) => publication.withdraw().await,
+        }
+        answer
+    }
+}

@@ -1,0 +1,145 @@
+//! `wherryd`: what the command, the app and Docker's tools talk to.
+//!
+//! It holds no state that matters. The machine process owns the VM and its
+//! ports, the guest owns the containers; this process translates between users
+//! and them, and can be killed and started again at any moment.
+
+mod containers;
+mod engine_service;
+mod forward;
+mod machine;
+mod ports;
+mod shares;
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tonic::transport::Server;
+use wherry_client::{Home, Settings, local};
+use wherry_proto::v1::engine_server::EngineServer;
+
+use engine_service::EngineService;
+use forward::Forward;
+use machine::MachineLink;
+
+/// Why `wherryd` cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Another one serves the same home folder.
+    #[error("another wherryd serves {home}", home = home.display())]
+    Running {
+        /// The home folder.
+        home: PathBuf,
+    },
+    /// The lock file cannot be opened.
+    #[error("cannot lock {path}: {source}", path = path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The settings are wrong.
+    #[error(transparent)]
+    Settings(#[from] wherry_client::SettingsError),
+    /// The socket cannot be listened on.
+    #[error("cannot listen on {path}: {source}", path = path.display())]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The server ended.
+    #[error("the server failed")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// Serves until it is told to end, by `Engine.Shutdown` or a signal. The
+/// machine goes on either way.
+///
+/// # Errors
+///
+/// [`DaemonError`] where it cannot begin to serve.
+pub async fn run(home: Home) -> Result<(), DaemonError> {
+    let _single = lock(&home)?;
+    // Wrong settings are best told at once, to whoever started this process.
+    Settings::load(&home)?;
+
+    let path = home.wherryd_socket();
+    let listener = local::listen(&path)
+        .await
+        .map_err(|source| DaemonError::Listen { path, source })?;
+
+    let end = Arc::new(Notify::new());
+    let link = Arc::new(MachineLink::new(home));
+    link.adopt().await;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "wherryd serves");
+
+    let until = {
+        let end = end.clone();
+        async move {
+            tokio::select! {
+                () = end.notified() => {}
+                () = ended_by_signal() => {}
+            }
+        }
+    };
+    Server::builder()
+        .initial_stream_window_size(4 * 1024 * 1024)
+        .initial_connection_window_size(16 * 1024 * 1024)
+        .add_service(EngineServer::new(EngineService::new(link.clone(), end)))
+        .add_service(Forward::system(link.clone()))
+        .add_service(Forward::images(link.clone()))
+        .add_service(Forward::containers(link))
+        .serve_with_incoming_shutdown(local::incoming(listener), until)
+        .await?;
+    Ok(())
+}
+
+/// Takes the lock that makes this process the only one of its home folder. A
+/// file lock, because it goes with its process whatever ends that.
+fn lock(home: &Home) -> Result<File, DaemonError> {
+    let path = home.lock();
+    let failed = |source| DaemonError::Lock {
+        path: home.lock(),
+        source,
+    };
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DaemonError::Running {
+            home: home.root().to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+#[cfg(unix)]
+async fn ended_by_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn ended_by_signal() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,187 @@
+//! Host ports of containers, kept in step with the containers: bound before the
+//! start, closed when the container ends, whoever ends it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OwnedMutexGuard;
+use tonic::Status;
+use tonic::transport::Channel;
+use wherry_client::Home;
+use wherry_proto::v1::containers_client::ContainersClient;
+use wherry_proto::v1::machine_client::MachineClient;
+use wherry_proto::v1::{
+    InspectContainerRequest, ListPublishedRequest, PortBinding, PublishRequest, PublishedPort,
+    UnpublishRequest, container,
+};
+
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
+/// The published ports, as the machine process holds them.
+#[derive(Clone)]
+pub(super) struct Ports {
+    home: Home,
+    /// One turn for each container, so that closing the ports of a container
+    /// that ended never overtakes its next start. The lock is held across
+    /// calls, but only against the same container's own start and end.
+    turns: Arc<Mutex<HashMap<String, Turn>>>,
+}
+
+impl Ports {
+    pub(super) fn new(home: Home) -> Self {
+        Self {
+            home,
+            turns: Arc::default(),
+        }
+    }
+
+    /// Binds a container's ports on the host, all or none.
+    pub(super) async fn publish(
+        &self,
+        container: &str,
+        ports: &[PortBinding],
+    ) -> Result<Publication, Status> {
+        let turn = self.turn(container).await;
+        let request = PublishRequest {
+            container: container.to_owned(),
+            ports: ports.iter().map(to_published).collect(),
+        };
+        let bound = self.machine().await?.publish(request).await?.into_inner();
+        Ok(Publication {
+            ports: self.clone(),
+            container: container.to_owned(),
+            bound: bound.ports.iter().map(to_binding).collect(),
+            turn: Some(turn),
+        })
+    }
+
+    /// Closes a container's ports unless it runs.
+    pub(super) async fn settle(&self, container: &str, guest: Channel) -> Result<(), Status> {
+        let _turn = self.turn(container).await;
+        self.settle_in_turn(container, guest).await
+    }
+
+    async fn settle_in_turn(&self, container: &str, guest: Channel) -> Result<(), Status> {
+        let found = ContainersClient::new(guest)
+            .inspect(InspectContainerRequest {
+                container: container.to_owned(),
+            })
+            .await;
+        let running = match found {
+            Ok(found) => matches!(
+                found.get_ref().status(),
+                container::Status::Running | container::Status::Paused
+            ),
+            Err(status) if status.code() == tonic::Code::NotFound => false,
+            Err(status) => return Err(status),
+        };
+        if !running {
+            let request = UnpublishRequest {
+                container: container.to_owned(),
+            };
+            self.machine().await?.unpublish(request).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes the ports of every container that does not run: what a wherryd
+    /// does that was away when they ended.
+    pub(super) async fn settle_all(&self, guest: &Channel) -> Result<(), Status> {
+        let published = self
+            .machine()
+            .await?
+            .list_published(ListPublishedRequest {})
+            .await?
+            .into_inner();
+        for entry in published.published {
+            self.settle(&entry.container, guest.clone()).await?;
+        }
+        Ok(())
+    }
+
+    async fn turn(&self, container: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            // Turns that nobody waits for or holds are forgotten here, so that
+            // the map does not grow with every container there ever was.
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            turns.entry(container.to_owned()).or_default().clone()
+        };
+        turn.lock_owned().await
+    }
+
+    async fn machine(&self) -> Result<MachineClient<Channel>, Status> {
+        super::machine::client(&self.home).await
+    }
+}
+
+/// Ports that are bound for a start under way. Dropped without [`Self::keep`],
+/// they are closed again unless the container runs.
+pub(super) struct Publication {
+    ports: Ports,
+    container: String,
+    bound: Vec<PortBinding>,
+    turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Publication {
+    /// Returns the ports with every host port filled in.
+    pub(super) fn bound(&self) -> &[PortBinding] {
+        &self.bound
+    }
+
+    /// Leaves them open: the container runs.
+    pub(super) fn keep(mut self) {
+        self.turn = None;
+    }
+
+    /// Closes them now: the start failed.
+    pub(super) async fn withdraw(mut self) {
+        if let Some(turn) = self.turn.take() {
+            settle_logged(&self.ports, &self.container).await;
+            drop(turn);
+        }
+    }
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        // The caller went away in the middle of the start, which may have
+        // reached the guest or not.
+        if let Some(turn) = self.turn.take() {
+            let (ports, container) = (self.ports.clone(), std::mem::take(&mut self.container));
+            tokio::spawn(async move {
+                settle_logged(&ports, &container).await;
+                drop(turn);
+            });
+        }
+    }
+}
+
+async fn settle_logged(ports: &Ports, container: &str) {
+    let settled = match super::machine::guest_channel(&ports.home).await {
+        Ok(guest) => ports.settle_in_turn(container, guest).await,
+        Err(status) => Err(status),
+    };
+    if let Err(status) = settled {
+        tracing::warn!(container, %status, "cannot close its ports yet");
+    }
+}
+
+fn to_published(port: &PortBinding) -> PublishedPort {
+    PublishedPort {
+        container_port: port.container_port,
+        protocol: port.protocol.clone(),
+        host_address: port.host_address.clone(),
+        host_port: port.host_port,
+    }
+}
+
+fn to_binding(port: &PublishedPort) -> PortBinding {
+    PortBinding {
+        container_port: port.container_port,
+        protocol: port.protocol.clone(),
+        host_address: port.host_address.clone(),
+        host_port: port.host_port,
+    }
+}
