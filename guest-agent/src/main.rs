@@ -1,2 +1,38 @@
-//! Placeholder.
-fn main() {}
+//! Wherry's agent: everything that runs inside the guest, in one static binary.
+//!
+//! The first argument chooses the part: `init` is PID 1, `serve` the agent
+//! itself, `shim` the process that owns one container, `run-oci` the
+//! short-lived creator of containers.
+
+mod event;
+mod init;
+mod serve;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let arguments: Vec<_> = arguments.collect();
+    let called_init = std::path::Path::new(&program)
+        .file_name()
+        .is_some_and(|name| name == "init");
+    // The kernel passes words of its command line that it does not know on to
+    // init, so PID 1 looks at no argument.
+    if called_init || std::process::id() == 1 {
+        return init::main();
+    }
+    let mode = arguments.first().and_then(|mode| mode.to_str());
+    match mode {
+        Some("init") => init::main(),
+        Some("serve") => serve::main(&arguments[1..]),
+        Some("--version" | "version") => {
+            println!("wherry-agent {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("usage: wherry-agent init | serve | shim | run-oci");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! One accepted connection, whatever kind of socket it came on.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+use tonic::transport::server::Connected;
+
+/// How long a write waits after the kernel had no buffer for it.
+const NO_BUFFER_PAUSE: Duration = Duration::from_millis(1);
+
+/// A stream socket that tokio reads and writes, and that can be handed to
+/// another process as a descriptor.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    socket: AsyncFd<OwnedFd>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Connection {
+    /// Takes a connected stream socket.
+    ///
+    /// # Errors
+    ///
+    /// When the reactor cannot take it.
+    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        // SAFETY: the descriptor is owned, and stays the same until `into_fd`.
+        let socket = unsafe { AsyncFd::register(socket) }?;
+        Ok(Self {
+            socket,
+            pause: None,
+        })
+    }
+
+    /// Gives the socket up, still non-blocking.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.socket.into_inner()
+    }
+
+    /// Returns when the other side has closed the connection, or broken it.
+    /// Takes no bytes; what the other side sent before still can be read.
+    pub(crate) async fn closed(&self) {
+        loop {
+            let Ok(mut guard) = self.socket.ready(tokio::io::Interest::READABLE).await else {
+                return;
+            };
+            // Also set by a half-close, which no client of ours does before
+            // it is done.
+            if guard.ready().is_read_closed() || guard.ready().is_error() {
+                return;
+            }
+            let mut byte = [0_u8; 1];
+            match self.receive(&mut byte, libc::MSG_PEEK) {
+                Ok(0) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+                // Unread bytes stay readable, so that readiness says nothing
+                // new: the next edge tells of the close.
+                Ok(_) => guard.clear_ready(),
+            }
+        }
+    }
+
+    fn receive(&self, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
+        // SAFETY: the buffer is valid for writes of its length.
+        let length = unsafe {
+            libc::recv(
+                self.socket.get_ref().as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                flags,
+            )
+        };
+        usize::try_from(length).map_err(|_| io::Error::last_os_error())
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        // SAFETY: the bytes are valid for reads of their length.
+        let length = unsafe {
+            libc::send(
+                self.socket.get_ref().as_raw_fd(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                libc::MSG_NOSIGNAL,
+            )
+        };
+        usize::try_from(length).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mut guard = ready!(self.socket.poll_read_ready(context))?;
+            match guard.try_io(|_| self.receive(buffer.initialize_unfilled(), 0)) {
+                Ok(Ok(length)) => {
+                    buffer.advance(length);
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
+            let mut guard = ready!(self.socket.poll_write_ready(context))?;
+            match guard.try_io(|_| self.send(bytes)) {
+                Ok(Ok(length)) => return Poll::Ready(Ok(length)),
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The kernel was out of buffers for a moment (seen with vsock):
+                // the connection is whole.
+                Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.pause = Some(Box::pin(tokio::time::sleep(NO_BUFFER_PAUSE)));
+                }
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match rustix::net::shutdown(self.socket.get_ref(), rustix::net::Shutdown::Write) {
+            Ok(()) | Err(rustix::io::Errno::NOTCONN) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}

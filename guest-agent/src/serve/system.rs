@@ -1,0 +1,149 @@
+//! The System service: versions, clock, power, events.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+use wherry_proto::WIRE_VERSION;
+use wherry_proto::v1::system_server::System;
+use wherry_proto::v1::{
+    Event, EventsRequest, InfoRequest, InfoResponse, PowerOffRequest, PowerOffResponse,
+    SetClockRequest, SetClockResponse,
+};
+
+use super::{Agent, resources};
+use crate::event::{self, Events};
+
+/// Serves [`System`].
+pub(super) struct SystemService {
+    agent: Arc<Agent>,
+}
+
+impl SystemService {
+    pub(super) fn new(agent: Arc<Agent>) -> Self {
+        Self { agent }
+    }
+}
+
+#[tonic::async_trait]
+impl System for SystemService {
+    async fn info(&self, request: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
+        let request = request.into_inner();
+        if request.wire_version != WIRE_VERSION {
+            tracing::warn!(
+                host = request.wire_version,
+                guest = WIRE_VERSION,
+                host_version = request.host_version,
+                "host and guest speak different versions"
+            );
+        }
+        let (memory_total, memory_available) = resources::memory();
+        let (disk_total, disk_available) = resources::disk(&self.agent.options.root);
+        Ok(Response::new(InfoResponse {
+            wire_version: WIRE_VERSION,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel_version: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            architecture: resources::architecture().to_owned(),
+            processors: std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
+            memory_total,
+            memory_available,
+            disk_total,
+            disk_available,
+            containers: 0,
+            containers_running: 0,
+            images: 0,
+            agent_resident: resources::resident("self"),
+            time: Some(event::now()),
+        }))
+    }
+
+    async fn set_clock(
+        &self,
+        request: Request<SetClockRequest>,
+    ) -> Result<Response<SetClockResponse>, Status> {
+        let request = request.into_inner();
+        let host = request
+            .time
+            .ok_or_else(|| Status::invalid_argument("no time was given"))?;
+        let host = nanoseconds(&host);
+        let offset = nanoseconds(&event::now()) - host;
+        let stepped = offset.abs() > i128::from(request.tolerance_ms) * 1_000_000;
+        if stepped {
+            let time = rustix::time::Timespec {
+                tv_sec: i64::try_from(host.div_euclid(1_000_000_000))
+                    .map_err(|_| Status::invalid_argument("a time out of range"))?,
+                tv_nsec: host.rem_euclid(1_000_000_000) as _,
+            };
+            rustix::time::clock_settime(rustix::time::ClockId::Realtime, time)
+                .map_err(|error| Status::internal(format!("cannot set the clock: {error}")))?;
+        }
+        Ok(Response::new(SetClockResponse {
+            offset_ms: (offset / 1_000_000) as i64,
+            stepped,
+        }))
+    }
+
+    async fn power_off(
+        &self,
+        request: Request<PowerOffRequest>,
+    ) -> Result<Response<PowerOffResponse>, Status> {
+        let _ = request;
+        self.agent.power_off();
+        Ok(Response::new(PowerOffResponse {}))
+    }
+
+    type EventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
+
+    async fn events(
+        &self,
+        _: Request<EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        let receiver = self.agent.events.subscribe();
+        let ending = self.agent.ending.subscribe();
+        let later = futures_util::stream::unfold(Some((receiver, ending)), |state| async move {
+            let (mut receiver, mut ending) = state?;
+            let event = tokio::select! {
+                event = receiver.recv() => event,
+                _ = ending.wait_for(|ending| *ending) => return None,
+            };
+            match event {
+                Ok(event) => Some((Ok(event), Some((receiver, ending)))),
+                Err(RecvError::Closed) => None,
+                // It must learn that it missed something, and subscribe anew.
+                Err(RecvError::Lagged(missed)) => Some((
+                    Err(Status::data_loss(format!(
+                        "{missed} events were lost because they were not read in time: subscribe again"
+                    ))),
+                    None,
+                )),
+            }
+        });
+        let first = futures_util::stream::iter([Ok(Events::ready())]);
+        Ok(Response::new(Box::pin(futures_util::StreamExt::chain(
+            first, later,
+        ))))
+    }
+}
+
+fn nanoseconds(time: &prost_types::Timestamp) -> i128 {
+    i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos)
+}
+
+impl Agent {
+    /// Ends the agent, and with it the machine where PID 1 is ours.
+    fn power_off(&self) {
+        if self.options.init {
+            tracing::info!("powering off");
+            let init = rustix::process::Pid::INIT;
+            if let Err(error) = rustix::process::kill_process(init, rustix::process::Signal::TERM) {
+                tracing::error!(%error, "cannot ask init to power off");
+            }
+        }
+        self.ending.send_replace(true);
+    }
+}
