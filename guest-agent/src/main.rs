@@ -6,6 +6,7 @@
 
 mod event;
 mod init;
+mod network;
 mod serve;
 
 use std::process::ExitCode;

@@ -1,0 +1,135 @@
+//! Passing queries on to the upstream servers, and their replies back, both as
+//! they are.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use hickory_proto::op::ResponseCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
+
+use super::answer::failure;
+
+/// How long one server may take for one attempt. Resolvers ask again after
+/// five seconds; two attempts fit.
+const ATTEMPT: Duration = Duration::from_secs(2);
+
+/// The attempts over all servers.
+const ATTEMPTS: usize = 2;
+
+/// The longest datagram that a server may send: more than any EDNS payload
+/// size in use.
+const LONGEST_DATAGRAM: usize = 4096;
+
+/// Asks the servers in turn, over UDP, and over TCP for what does not fit into
+/// a datagram. Returns a reply of at most `limit` bytes: a truncated one if the
+/// whole is longer, SERVFAIL if no server answers.
+pub(super) async fn forward(servers: &[SocketAddr], query: &[u8], limit: usize) -> Vec<u8> {
+    for server in servers.iter().cycle().take(servers.len() * ATTEMPTS) {
+        match timeout(ATTEMPT, ask(*server, query, limit)).await {
+            Ok(Ok(reply)) => return reply,
+            Ok(Err(error)) => tracing::debug!(%server, %error, "name server failed"),
+            Err(_) => tracing::debug!(%server, "name server did not answer"),
+        }
+    }
+    failure(query, ResponseCode::ServFail)
+}
+
+async fn ask(server: SocketAddr, query: &[u8], limit: usize) -> io::Result<Vec<u8>> {
+    let reply = ask_datagram(server, query).await?;
+    if !is_truncated(&reply) && reply.len() <= limit {
+        return Ok(reply);
+    }
+    match timeout(ATTEMPT / 2, ask_stream(server, query)).await {
+        Ok(Ok(whole)) if whole.len() <= limit => Ok(whole),
+        // The client asks again over TCP.
+        _ => Ok(truncated(&reply)),
+    }
+}
+
+/// A new socket for each query: its port is half of what an off-path attacker
+/// would have to guess (RFC 5452, 9.2).
+async fn ask_datagram(server: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
+    let local: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(local).await?;
+    socket.connect(server).await?;
+    socket.send(query).await?;
+    let mut reply = vec![0; LONGEST_DATAGRAM];
+    loop {
+        let length = socket.recv(&mut reply).await?;
+        if is_reply_to(query, &reply[..length]) {
+            reply.truncate(length);
+            return Ok(reply);
+        }
+    }
+}
+
+async fn ask_stream(server: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(server).await?;
+    write_message(&mut stream, query).await?;
+    let reply = read_message(&mut stream).await?;
+    if is_reply_to(query, &reply) {
+        Ok(reply)
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// Reads a message behind its length (RFC 1035, 4.2.2).
+pub(super) async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut message = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut message).await?;
+    Ok(message)
+}
+
+/// Writes a message behind its length.
+pub(super) async fn write_message(stream: &mut TcpStream, message: &[u8]) -> io::Result<()> {
+    let length = u16::try_from(message.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut bytes = Vec::with_capacity(message.len() + 2);
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(message);
+    stream.write_all(&bytes).await
+}
+
+/// Tells whether this is a response with the query's identifier.
+fn is_reply_to(query: &[u8], reply: &[u8]) -> bool {
+    reply.len() >= 12 && reply[..2] == query[..2] && reply[2] & 0x80 != 0
+}
+
+/// The TC bit (RFC 1035, 4.1.1).
+fn is_truncated(reply: &[u8]) -> bool {
+    reply[2] & 0x02 != 0
+}
+
+/// Returns the header and question of a reply, with the TC bit set.
+fn truncated(reply: &[u8]) -> Vec<u8> {
+    let question = question_end(reply);
+    let mut cut = reply[..question.unwrap_or(12)].to_vec();
+    cut[2] |= 0x02;
+    let questions = u8::from(question.is_some());
+    cut[4..12].copy_from_slice(&[0, questions, 0, 0, 0, 0, 0, 0]);
+    cut
+}
+
+/// Returns where the only question ends, none if there is not just one.
+fn question_end(reply: &[u8]) -> Option<usize> {
+    if reply.get(4..6)? != [0, 1] {
+        return None;
+    }
+    let mut position = 12;
+    loop {
+        match *reply.get(position)? {
+            0 => break,
+            // A pointer in the first name of a message has nothing to point at.
+            length if length >= 0xc0 => return None,
+            length => position += usize::from(length) + 1,
+        }
+    }
+    let end = position + 5;
+    (end <= reply.len()).then_some(end)
+}

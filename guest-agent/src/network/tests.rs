@@ -1,0 +1,1 @@
+//! Tests of the whole network, as root, in namespaces of their own.
