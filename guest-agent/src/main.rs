@@ -7,6 +7,7 @@
 mod event;
 mod init;
 mod network;
+mod runtime;
 mod serve;
 
 use std::process::ExitCode;

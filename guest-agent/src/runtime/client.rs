@@ -1,0 +1,473 @@
+//! `serve`'s side of a shim: an asynchronous client of the shim's socket.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use libcontainer::oci_spec::runtime::Spec;
+use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, sendmsg, shutdown};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+
+use super::protocol::{
+    self, Answer, AttachOptions, Call, ExecSpec, ExitStatus, Failure, FailureKind, Reply, Request,
+    SOCKET, ShimConfig, ShimState, TerminalSize,
+};
+
+/// What happens to a shim's processes, in order. After [`ShimEvent::Gone`]
+/// nothing more comes.
+pub type ShimEvents = mpsc::UnboundedReceiver<ShimEvent>;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShimEvent {
+    /// The container ended. Comes at once on a connection made later.
+    Exited(ExitStatus),
+    /// An exec ended.
+    ExecExited {
+        /// Its id.
+        exec: String,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// The shim is no longer there: deleted or killed.
+    Gone,
+}
+
+/// Why a shim did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ShimError {
+    /// It refused, or tried and failed.
+    #[error("{message}")]
+    Refused {
+        /// Which kind of failure.
+        kind: FailureKind,
+        /// What failed, for the user.
+        message: String,
+    },
+    /// The shim ended, or never answered.
+    #[error("the container's shim is gone")]
+    Gone,
+    /// The shim could not be started or reached.
+    #[error("{action} {path}", path = path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl ShimError {
+    /// Returns the exit code that the command line shows for it: 127 or 126
+    /// for a command that cannot be run, otherwise 125.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Refused {
+                kind: FailureKind::CommandNotFound,
+                ..
+            } => 127,
+            Self::Refused {
+                kind: FailureKind::CommandNotExecutable,
+                ..
+            } => 126,
+            _ => 125,
+        }
+    }
+
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+/// A container's shim. Clones share one connection.
+#[derive(Clone, Debug)]
+pub struct Shim {
+    connection: Arc<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    directory: PathBuf,
+    outgoing: mpsc::UnboundedSender<Outgoing>,
+    waiting: Arc<Waiting>,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    descriptor: Option<OwnedFd>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting(Mutex<Calls>);
+
+#[derive(Debug, Default)]
+struct Calls {
+    next: u64,
+    gone: bool,
+    pending: HashMap<u64, oneshot::Sender<Result<Answer, Failure>>>,
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Calls> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settle(&self, number: u64, result: Result<Answer, Failure>) {
+        if let Some(caller) = self.lock().pending.remove(&number) {
+            // The caller may have stopped waiting.
+            let _ = caller.send(result);
+        }
+    }
+
+    fn end(&self) {
+        let mut calls = self.lock();
+        calls.gone = true;
+        calls.pending.clear();
+    }
+}
+
+impl Shim {
+    /// Starts a shim for the container in `directory` (created where it is
+    /// missing, on a tmpfs: sockets and the runtime's state live in it), and
+    /// connects to it. The shim is in a session of its own and outlives the
+    /// caller.
+    ///
+    /// # Errors
+    ///
+    /// [`ShimError::Io`].
+    pub async fn spawn(directory: &Path) -> Result<(Self, ShimEvents), ShimError> {
+        Self::spawn_program(Path::new("/proc/self/exe"), directory).await
+    }
+
+    /// As [`Shim::spawn`], with another agent binary than the running one.
+    ///
+    /// # Errors
+    ///
+    /// [`ShimError::Io`].
+    pub async fn spawn_program(
+        program: &Path,
+        directory: &Path,
+    ) -> Result<(Self, ShimEvents), ShimError> {
+        let socket = directory.join(SOCKET);
+        fs::create_dir_all(directory).map_err(ShimError::io("creating", directory))?;
+        match fs::remove_file(&socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(ShimError::io("replacing", &socket)(error));
+            }
+            _ => {}
+        }
+        // The socket is bound here and handed over as standard input, so that
+        // it can be connected to before the shim has come up.
+        let listener = UnixListener::bind(&socket).map_err(ShimError::io("binding", &socket))?;
+        let mut child = tokio::process::Command::new(program)
+            .arg("shim")
+            .arg(directory)
+            .stdin(Stdio::from(OwnedFd::from(listener)))
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(ShimError::io("starting a shim from", program))?;
+        // Reaped here while this process lives; afterwards PID 1 does it.
+        tokio::spawn(async move { child.wait().await });
+        Self::connect(directory).await
+    }
+
+    /// Connects to the running shim of the container in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// [`ShimError::Gone`] where none listens, [`ShimError::Io`].
+    pub async fn connect(directory: &Path) -> Result<(Self, ShimEvents), ShimError> {
+        let path = directory.join(SOCKET);
+        let stream = match UnixStream::connect(&path).await {
+            Ok(stream) => Arc::new(stream),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                return Err(ShimError::Gone);
+            }
+            Err(error) => return Err(ShimError::io("connecting to", &path)(error)),
+        };
+        let (outgoing, queue) = mpsc::unbounded_channel();
+        let (events, receiver) = mpsc::unbounded_channel();
+        let waiting = Arc::new(Waiting::default());
+        tokio::spawn(write_requests(Arc::clone(&stream), queue));
+        tokio::spawn(read_replies(stream, Arc::clone(&waiting), events));
+        let connection = Arc::new(Connection {
+            directory: directory.to_owned(),
+            outgoing,
+            waiting,
+        });
+        Ok((Self { connection }, receiver))
+    }
+
+    /// Writes the specification to the shim's directory and makes the
+    /// container: everything but its command runs. Returns its process's id.
+    ///
+    /// # Errors
+    ///
+    /// [`FailureKind::CommandNotFound`] and [`FailureKind::CommandNotExecutable`]
+    /// among the refusals, [`ShimError::Io`].
+    pub async fn create(&self, config: &ShimConfig, spec: &Spec) -> Result<u32, ShimError> {
+        let path = self.connection.directory.join("config.json");
+        serde_json::to_vec(spec)
+            .map_err(io::Error::from)
+            .and_then(|bytes| fs::write(&path, bytes))
+            .map_err(ShimError::io("writing", &path))?;
+        self.pid(Call::Create(config.clone()), None).await
+    }
+
+    /// Runs the command of a created container.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Shim::create`].
+    pub async fn start(&self) -> Result<(), ShimError> {
+        self.done(Call::Start, None).await
+    }
+
+    /// Sends a signal to the container's first process.
+    ///
+    /// # Errors
+    ///
+    /// [`FailureKind::WrongState`] when it does not run.
+    pub async fn kill(&self, signal: i32) -> Result<(), ShimError> {
+        self.done(Call::Kill { exec: None, signal }, None).await
+    }
+
+    /// Sends a signal to an exec.
+    ///
+    /// # Errors
+    ///
+    /// [`FailureKind::NoSuchExec`].
+    pub async fn kill_exec(&self, exec: &str, signal: i32) -> Result<(), ShimError> {
+        let exec = Some(exec.to_owned());
+        self.done(Call::Kill { exec, signal }, None).await
+    }
+
+    /// Sends SIGKILL to every process of the container.
+    ///
+    /// # Errors
+    ///
+    /// [`ShimError::Refused`].
+    pub async fn kill_all(&self) -> Result<(), ShimError> {
+        self.done(Call::KillAll, None).await
+    }
+
+    /// Hands the shim a bulk stream whose header was read: the shim sends the
+    /// accepting reply and speaks the stream's frames on it from then on. The
+    /// caller drops its own descriptor afterwards; on a failure the stream is
+    /// still the caller's to answer on.
+    ///
+    /// A client attached before the start gets every byte, and slows the
+    /// container down when it reads slowly.
+    ///
+    /// # Errors
+    ///
+    /// [`ShimError::Refused`].
+    pub async fn attach(&self, stream: impl AsFd, options: AttachOptions) -> Result<(), ShimError> {
+        self.done(Call::Attach(options), Some(stream.as_fd())).await
+    }
+
+    /// Runs a process in the container, with a bulk stream as for
+    /// [`Shim::attach`] or detached. Returns its process's id.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Shim::create`].
+    pub async fn exec(
+        &self,
+        exec: ExecSpec,
+        stream: Option<BorrowedFd<'_>>,
+    ) -> Result<u32, ShimError> {
+        self.pid(Call::Exec(exec), stream).await
+    }
+
+    /// Sets a terminal's size: an exec's, or the container's own.
+    ///
+    /// # Errors
+    ///
+    /// [`FailureKind::WrongState`] where there is no terminal.
+    pub async fn resize(&self, exec: Option<&str>, size: TerminalSize) -> Result<(), ShimError> {
+        let exec = exec.map(str::to_owned);
+        self.done(Call::Resize { exec, size }, None).await
+    }
+
+    /// Returns how the shim and its container are.
+    ///
+    /// # Errors
+    ///
+    /// [`ShimError::Gone`].
+    pub async fn state(&self) -> Result<ShimState, ShimError> {
+        match self.call(Call::State, None).await? {
+            Answer::State(state) => Ok(state),
+            _ => Err(ShimError::Gone),
+        }
+    }
+
+    /// Kills what is left of the container, removes its cgroup and the shim's
+    /// directory, and ends the shim once attached clients have their last bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`ShimError::Refused`].
+    pub async fn delete(&self) -> Result<(), ShimError> {
+        self.done(Call::Delete, None).await
+    }
+
+    async fn done(&self, call: Call, stream: Option<BorrowedFd<'_>>) -> Result<(), ShimError> {
+        self.call(call, stream).await.map(|_| ())
+    }
+
+    async fn pid(&self, call: Call, stream: Option<BorrowedFd<'_>>) -> Result<u32, ShimError> {
+        match self.call(call, stream).await? {
+            Answer::Pid(pid) => Ok(pid),
+            _ => Err(ShimError::Gone),
+        }
+    }
+
+    async fn call(&self, call: Call, stream: Option<BorrowedFd<'_>>) -> Result<Answer, ShimError> {
+        let descriptor = stream
+            .map(|stream| stream.try_clone_to_owned())
+            .transpose()
+            .map_err(ShimError::io(
+                "duplicating a stream for",
+                &self.connection.directory,
+            ))?;
+        let (sender, receiver) = oneshot::channel();
+        let number = {
+            let mut calls = self.connection.waiting.lock();
+            if calls.gone {
+                return Err(ShimError::Gone);
+            }
+            calls.next += 1;
+            let number = calls.next;
+            calls.pending.insert(number, sender);
+            number
+        };
+        let bytes = protocol::encode(&Request {
+            number,
+            descriptor: descriptor.is_some(),
+            call,
+        });
+        self.connection
+            .outgoing
+            .send(Outgoing { bytes, descriptor })
+            .map_err(|_| ShimError::Gone)?;
+        match receiver.await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Failure { kind, message })) => Err(ShimError::Refused { kind, message }),
+            Err(_) => Err(ShimError::Gone),
+        }
+    }
+}
+
+async fn write_requests(stream: Arc<UnixStream>, mut queue: mpsc::UnboundedReceiver<Outgoing>) {
+    while let Some(outgoing) = queue.recv().await {
+        if write_request(&stream, outgoing).await.is_err() {
+            break;
+        }
+    }
+    // Every Shim was dropped, or the shim has gone: the reading side ends too.
+    let _ = shutdown(stream.as_raw_fd(), Shutdown::Both);
+}
+
+async fn write_request(stream: &UnixStream, outgoing: Outgoing) -> io::Result<()> {
+    let Outgoing {
+        bytes,
+        mut descriptor,
+    } = outgoing;
+    let mut written = 0;
+    while written < bytes.len() {
+        stream.writable().await?;
+        let sent = stream.try_io(Interest::WRITABLE, || {
+            let raw = descriptor.as_ref().map(AsRawFd::as_raw_fd);
+            let control = raw.as_slice();
+            let control = [ControlMessage::ScmRights(control)];
+            let control = if raw.is_some() { &control[..] } else { &[] };
+            let count = sendmsg::<()>(
+                stream.as_raw_fd(),
+                &[IoSlice::new(&bytes[written..])],
+                control,
+                MsgFlags::MSG_NOSIGNAL,
+                None,
+            )?;
+            Ok(count)
+        });
+        match sent {
+            Ok(count) => {
+                written += count;
+                // It went with the first byte.
+                descriptor = None;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn read_replies(
+    stream: Arc<UnixStream>,
+    waiting: Arc<Waiting>,
+    events: mpsc::UnboundedSender<ShimEvent>,
+) {
+    if let Err(error) = dispatch_replies(&stream, &waiting, &events).await {
+        tracing::debug!(%error, "a shim's connection failed");
+    }
+    waiting.end();
+    // The receiver may have been dropped by one who does not care.
+    let _ = events.send(ShimEvent::Gone);
+}
+
+async fn dispatch_replies(
+    stream: &UnixStream,
+    waiting: &Waiting,
+    events: &mpsc::UnboundedSender<ShimEvent>,
+) -> io::Result<()> {
+    let mut buffer = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        stream.readable().await?;
+        match stream.try_read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(count) => buffer.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error),
+        }
+        while let Some(message) = protocol::take(&mut buffer)? {
+            let event = match serde_json::from_slice(&message)? {
+                Reply::Answer { number, answer } => {
+                    waiting.settle(number, Ok(answer));
+                    continue;
+                }
+                Reply::Failure { number, failure } => {
+                    waiting.settle(number, Err(failure));
+                    continue;
+                }
+                Reply::Exited(status) => ShimEvent::Exited(status),
+                Reply::ExecExited { exec, status } => ShimEvent::ExecExited { exec, status },
+            };
+            let _ = events.send(event);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Runs containers: from a description to an OCI runtime specification
+//! ([`spec`]), from that to processes in namespaces ([`run_oci`], on
+//! libcontainer), each container held by a process of its own ([`shim`]) that
+//! `serve` drives through [`Shim`].
+//!
+//! A container's life: [`Shim::spawn`], [`Shim::create`], any number of
+//! [`Shim::attach`], [`Shim::start`], an [`ShimEvent::Exited`], [`Shim::delete`].
+//! `serve` may die in between; [`Shim::connect`] finds the shim again, and
+//! [`ExitStatus::read`] the exit code where the shim has gone too.
+
+mod cgroup;
+mod client;
+mod protocol;
+pub mod spec;
+
+pub use cgroup::Cgroup;
+pub use client::{Shim, ShimError, ShimEvent, ShimEvents};
+pub use protocol::{
+    AttachOptions, ExecSpec, ExitStatus, FailureKind, ShimConfig, ShimState, ShimStatus,
+    TerminalSize,
+};

@@ -1,0 +1,135 @@
+//! A container before it is a specification.
+
+use std::path::PathBuf;
+
+use libcontainer::oci_spec::OciSpecError;
+use serde::{Deserialize, Serialize};
+
+use crate::runtime::protocol::TerminalSize;
+
+/// The least memory a container may be limited to, bytes; Docker's, since its
+/// first process needs about as much to come up.
+pub const MINIMUM_MEMORY: u64 = 6 * 1024 * 1024;
+
+/// A container, with everything resolved that needs a look at an image or the
+/// machine: the user is numbers, paths are absolute.
+#[derive(Clone, Debug, Default)]
+pub struct ContainerDescription {
+    /// The mounted root file system.
+    pub rootfs: PathBuf,
+    /// The command line, the program first.
+    pub args: Vec<String>,
+    /// `KEY=value`; PATH, HOSTNAME and TERM are added where missing.
+    pub env: Vec<String>,
+    /// The working directory; `/` when empty.
+    pub cwd: String,
+    /// Who runs the command.
+    pub user: User,
+    /// The host name.
+    pub hostname: String,
+    /// Mounts beside the defaults, in order; one on a default's target replaces it.
+    pub mounts: Vec<MountPoint>,
+    /// Limits.
+    pub resources: Limits,
+    /// Capabilities beside Docker's default fourteen: `NET_ADMIN`, `CAP_NET_ADMIN`, `ALL`.
+    pub cap_add: Vec<String>,
+    /// Capabilities taken away; `ALL` is every one not added.
+    pub cap_drop: Vec<String>,
+    /// `--security-opt`: `no-new-privileges`, `seccomp=unconfined`, `seccomp=<JSON>`,
+    /// `apparmor=unconfined`, `label=…`.
+    pub security_opt: Vec<String>,
+    /// Every capability, every device, nothing masked, no seccomp profile.
+    pub privileged: bool,
+    /// The root file system cannot be written.
+    pub read_only: bool,
+    /// The command has a terminal.
+    pub terminal: bool,
+    /// The terminal's first size.
+    pub terminal_size: Option<TerminalSize>,
+    /// Its network namespace.
+    pub network: NetworkNamespace,
+    /// Its cgroup, absolute below the root of the hierarchy: `/wherry/<id>`.
+    pub cgroup: PathBuf,
+    /// The size of `/dev/shm`, bytes; 0: Docker's 64 MiB.
+    pub shm_size: u64,
+}
+
+/// A user as the kernel knows one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The user's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+    /// The other groups' numbers.
+    pub additional_gids: Vec<u32>,
+}
+
+/// Something mounted into the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountPoint {
+    /// What.
+    pub kind: MountKind,
+    /// Where, an absolute path in the container.
+    pub target: String,
+    /// It cannot be written.
+    pub read_only: bool,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountKind {
+    /// A directory or file of the guest.
+    Bind(PathBuf),
+    /// An empty file system in memory, with its mount options (`size=64m`).
+    Tmpfs(Vec<String>),
+}
+
+/// A container's network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NetworkNamespace {
+    /// A new one with nothing but an unconfigured loopback.
+    #[default]
+    New,
+    /// One that was made before.
+    Path(PathBuf),
+    /// The guest's.
+    Host,
+}
+
+/// What a container may use at most; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory, and as much again of swap.
+    pub memory: u64,
+    /// Billionths of a processor.
+    pub nano_cpus: u64,
+    /// Processes and threads.
+    pub pids: u64,
+}
+
+/// What in a description cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// There is no command.
+    #[error("no command specified")]
+    NoCommand,
+    /// A capability that Linux does not have.
+    #[error("invalid capability: {0:?}")]
+    Capability(String),
+    /// A security option that is none.
+    #[error("invalid --security-opt: {0:?}")]
+    SecurityOption(String),
+    /// A seccomp profile that is none.
+    #[error("the seccomp profile is not valid")]
+    SeccompProfile(#[source] serde_json::Error),
+    /// A memory limit that nothing can run in.
+    #[error("Minimum memory limit allowed is 6MB")]
+    Memory,
+    /// A working directory or mount point that is not absolute.
+    #[error("{0:?} is not an absolute path")]
+    RelativePath(String),
+    /// A specification that the OCI types refuse.
+    #[error("building the runtime specification")]
+    Oci(#[from] OciSpecError),
+}

@@ -1,0 +1,293 @@
+//! From a description of a container to an OCI runtime specification, with
+//! Docker's defaults. Pure: nothing here looks at the machine.
+
+mod capabilities;
+mod defaults;
+mod description;
+mod seccomp;
+mod security;
+#[cfg(test)]
+mod tests;
+
+use libcontainer::oci_spec::runtime::{
+    Box as ConsoleSize, BoxBuilder as ConsoleSizeBuilder, LinuxBuilder, LinuxCapabilities,
+    LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxNamespace,
+    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources,
+    LinuxResourcesBuilder, Mount, MountBuilder, Process, ProcessBuilder, RootBuilder, Spec,
+    SpecBuilder, User as SpecUser, UserBuilder,
+};
+
+pub use description::{
+    ContainerDescription, Limits, MINIMUM_MEMORY, MountKind, MountPoint, NetworkNamespace,
+    SpecError, User,
+};
+
+use super::protocol::{ExecSpec, TerminalSize};
+
+/// Returns the specification of a container.
+///
+/// # Errors
+///
+/// [`SpecError`] for what the user can have written wrongly.
+pub fn container(description: &ContainerDescription) -> Result<Spec, SpecError> {
+    if description.args.is_empty() {
+        return Err(SpecError::NoCommand);
+    }
+    if description.resources.memory != 0 && description.resources.memory < MINIMUM_MEMORY {
+        return Err(SpecError::Memory);
+    }
+    let security = security::parse(&description.security_opt)?;
+    let capabilities = capabilities::resolve(
+        description.privileged,
+        &description.cap_add,
+        &description.cap_drop,
+    )?;
+
+    let mut linux = LinuxBuilder::default()
+        .cgroups_path(description.cgroup.clone())
+        .namespaces(namespaces(&description.network)?)
+        .resources(resources(description)?)
+        .build()?;
+    if description.privileged {
+        linux.set_masked_paths(None).set_readonly_paths(None);
+    } else {
+        linux
+            .set_masked_paths(Some(defaults::masked_paths()))
+            .set_readonly_paths(Some(defaults::readonly_paths()))
+            .set_seccomp(security.seccomp.resolve(&capabilities)?);
+    }
+
+    let process = process(description, capabilities, security.no_new_privileges)?;
+    let mut spec = SpecBuilder::default()
+        .version("1.0.2")
+        .root(
+            RootBuilder::default()
+                .path(description.rootfs.clone())
+                .readonly(description.read_only)
+                .build()?,
+        )
+        .hostname(description.hostname.clone())
+        .mounts(mounts(description)?)
+        .process(process)
+        .linux(linux)
+        .build()?;
+    if description.hostname.is_empty() {
+        spec.set_hostname(None);
+    }
+    Ok(spec)
+}
+
+/// Returns the process of an exec, given its container's specification.
+///
+/// # Errors
+///
+/// [`SpecError::NoCommand`], [`SpecError::RelativePath`].
+pub fn exec_process(spec: &Spec, exec: &ExecSpec) -> Result<Process, SpecError> {
+    if exec.args.is_empty() {
+        return Err(SpecError::NoCommand);
+    }
+    let mut process = spec.process().clone().unwrap_or_default();
+    let mut env = process.env().clone().unwrap_or_default();
+    if exec.terminal {
+        set_default(&mut env, "TERM", "xterm");
+    }
+    for entry in &exec.env {
+        set(&mut env, entry);
+    }
+    if let Some(cwd) = exec.cwd.as_deref().filter(|cwd| !cwd.is_empty()) {
+        process.set_cwd(absolute(cwd)?.into());
+    }
+    if let Some(user) = &exec.user {
+        process.set_user(spec_user(user)?);
+    }
+    if exec.privileged {
+        process.set_capabilities(Some(capability_sets(capabilities::all())?));
+    }
+    process
+        .set_args(Some(exec.args.clone()))
+        .set_env(Some(env))
+        .set_terminal(Some(exec.terminal))
+        .set_console_size(exec.terminal_size.map(console_size).transpose()?);
+    Ok(process)
+}
+
+fn process(
+    description: &ContainerDescription,
+    capabilities: capabilities::Set,
+    no_new_privileges: bool,
+) -> Result<Process, SpecError> {
+    let cwd = if description.cwd.is_empty() {
+        "/"
+    } else {
+        absolute(&description.cwd)?
+    };
+    let mut env = description.env.clone();
+    set_default(&mut env, "PATH", defaults::PATH);
+    set_default(&mut env, "HOSTNAME", &description.hostname);
+    if description.terminal {
+        set_default(&mut env, "TERM", "xterm");
+    }
+    let mut process = ProcessBuilder::default()
+        .args(description.args.clone())
+        .env(env)
+        .cwd(cwd)
+        .user(spec_user(&description.user)?)
+        .terminal(description.terminal)
+        .capabilities(capability_sets(capabilities)?)
+        .oom_score_adj(0)
+        .no_new_privileges(no_new_privileges)
+        .build()?;
+    // Docker sets none: a container inherits the daemon's, here the shim's.
+    process.set_rlimits(None);
+    // Absent and `false` differ: libcontainer loads the seccomp profile before
+    // it drops the capabilities only where it is absent, and without
+    // no_new_privs it cannot load it afterwards.
+    if !no_new_privileges {
+        process.set_no_new_privileges(None);
+    }
+    process.set_console_size(description.terminal_size.map(console_size).transpose()?);
+    Ok(process)
+}
+
+fn console_size(size: TerminalSize) -> Result<ConsoleSize, SpecError> {
+    Ok(ConsoleSizeBuilder::default()
+        .height(size.rows)
+        .width(size.columns)
+        .build()?)
+}
+
+/// Docker's arrangement since 20.10: nothing inheritable, nothing ambient.
+fn capability_sets(set: capabilities::Set) -> Result<LinuxCapabilities, SpecError> {
+    let mut sets = LinuxCapabilitiesBuilder::default()
+        .bounding(set.clone())
+        .effective(set.clone())
+        .permitted(set)
+        .build()?;
+    sets.set_inheritable(None);
+    sets.set_ambient(None);
+    Ok(sets)
+}
+
+fn spec_user(user: &User) -> Result<SpecUser, SpecError> {
+    let mut built = UserBuilder::default().uid(user.uid).gid(user.gid).build()?;
+    if !user.additional_gids.is_empty() {
+        built.set_additional_gids(Some(user.additional_gids.clone()));
+    }
+    Ok(built)
+}
+
+fn namespaces(network: &NetworkNamespace) -> Result<Vec<LinuxNamespace>, SpecError> {
+    let mut namespaces = Vec::new();
+    for kind in [
+        LinuxNamespaceType::Pid,
+        LinuxNamespaceType::Ipc,
+        LinuxNamespaceType::Uts,
+        LinuxNamespaceType::Mount,
+        LinuxNamespaceType::Cgroup,
+    ] {
+        namespaces.push(LinuxNamespaceBuilder::default().typ(kind).build()?);
+    }
+    let network_namespace = LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Network);
+    match network {
+        NetworkNamespace::New => namespaces.push(network_namespace.build()?),
+        NetworkNamespace::Path(path) => {
+            namespaces.push(network_namespace.path(path.clone()).build()?);
+        }
+        NetworkNamespace::Host => {}
+    }
+    Ok(namespaces)
+}
+
+fn resources(description: &ContainerDescription) -> Result<LinuxResources, SpecError> {
+    let limits = description.resources;
+    let mut resources = LinuxResourcesBuilder::default()
+        .devices(defaults::device_rules(description.privileged)?)
+        .build()?;
+    if limits.memory != 0 {
+        let memory = i64::try_from(limits.memory).unwrap_or(i64::MAX);
+        resources.set_memory(Some(
+            LinuxMemoryBuilder::default()
+                .limit(memory)
+                // Docker's default for --memory-swap: as much again.
+                .swap(memory.saturating_mul(2))
+                .build()?,
+        ));
+    }
+    if limits.nano_cpus != 0 {
+        // 100 ms, the kernel's default period; the least quota it takes is 1 ms.
+        let quota = i64::try_from(limits.nano_cpus / 10_000).unwrap_or(i64::MAX);
+        resources.set_cpu(Some(
+            LinuxCpuBuilder::default()
+                .period(100_000_u64)
+                .quota(quota.max(1_000))
+                .build()?,
+        ));
+    }
+    if limits.pids != 0 {
+        let pids = i64::try_from(limits.pids).unwrap_or(i64::MAX);
+        resources.set_pids(Some(LinuxPidsBuilder::default().limit(pids).build()?));
+    }
+    Ok(resources)
+}
+
+fn mounts(description: &ContainerDescription) -> Result<Vec<Mount>, SpecError> {
+    let mut mounts = defaults::mounts(description)?;
+    mounts.retain(|mount| {
+        !description
+            .mounts
+            .iter()
+            .any(|own| mount.destination().as_os_str() == own.target.trim_end_matches('/'))
+    });
+    for mount in &description.mounts {
+        mounts.push(mount_point(mount)?);
+    }
+    Ok(mounts)
+}
+
+fn mount_point(mount: &MountPoint) -> Result<Mount, SpecError> {
+    let access = if mount.read_only { "ro" } else { "rw" };
+    let builder = MountBuilder::default().destination(absolute(&mount.target)?);
+    Ok(match &mount.kind {
+        MountKind::Bind(source) => builder
+            .typ("bind")
+            .source(source.clone())
+            .options(words(&["rbind", "rprivate", access]))
+            .build()?,
+        MountKind::Tmpfs(options) => {
+            // Docker's defaults for --tmpfs, which the user's own options follow.
+            let mut all = words(&["noexec", "nosuid", "nodev", access]);
+            all.extend(options.iter().cloned());
+            builder.typ("tmpfs").source("tmpfs").options(all).build()?
+        }
+    })
+}
+
+fn absolute(path: &str) -> Result<&str, SpecError> {
+    if path.starts_with('/') {
+        Ok(path)
+    } else {
+        Err(SpecError::RelativePath(path.to_owned()))
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+fn key(entry: &str) -> &str {
+    entry.split('=').next().unwrap_or(entry)
+}
+
+fn set(env: &mut Vec<String>, entry: &str) {
+    env.retain(|present| key(present) != key(entry));
+    // `KEY` without a value takes it away, as in Docker.
+    if entry.contains('=') {
+        env.push(entry.to_owned());
+    }
+}
+
+fn set_default(env: &mut Vec<String>, name: &str, value: &str) {
+    if !env.iter().any(|entry| key(entry) == name) {
+        env.push(format!("{name}={value}"));
+    }
+}
