@@ -5,3 +5,5 @@
 
 pub mod daemon;
 pub mod machine;
+mod platform;
+pub mod vm;

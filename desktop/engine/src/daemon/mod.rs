@@ -9,7 +9,7 @@ mod engine_service;
 mod forward;
 mod machine;
 mod ports;
-mod shares;
+pub(crate) mod shares;
 
 use std::fs::{File, TryLockError};
 use std::io;

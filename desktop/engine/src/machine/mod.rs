@@ -2,21 +2,20 @@
 //! listening host ports and the clock, and outlives the `wherryd` that started
 //! it.
 
-use wherry_client::Home;
-use wherry_proto::v1::MachineStatusResponse;
+mod board;
+mod boot;
+mod clock;
+mod config;
+mod disk;
+mod error;
+mod guest;
+mod ports;
+pub(crate) mod record;
+mod relay;
+mod run;
+mod service;
+mod stop;
 
-/// Runs the machine of `home` until it is stopped.
-///
-/// # Errors
-///
-/// What kept it from starting.
-pub async fn run(_home: Home) -> anyhow::Result<()> {
-    anyhow::bail!("the machine process has not landed")
-}
-
-/// Returns the state that the last machine of `home` left when it ended:
-/// `STOPPED`, or `FAILED` and why. The stopped default where it left none.
-#[must_use]
-pub fn last_state(_home: &Home) -> MachineStatusResponse {
-    MachineStatusResponse::default()
-}
+pub use error::MachineError;
+pub use record::last_state;
+pub use run::run;

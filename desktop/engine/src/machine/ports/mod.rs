@@ -1,0 +1,10 @@
+//! Host ports of containers. Each accepted connection is one bulk stream to the
+//! agent, which connects inside the container's network.
+
+mod bind;
+mod error;
+mod listeners;
+mod tcp;
+mod udp;
+
+pub(super) use listeners::Ports;
