@@ -98,6 +98,7 @@ fn configure(options: &BridgeOptions, address: std::net::Ipv4Addr) -> io::Result
     let index = netlink::interface_index(CONTAINER_INTERFACE)?;
     Netlink::open()?.execute(vec![
         netlink::set_up("lo"),
+        netlink::set_up(CONTAINER_INTERFACE),
         netlink::add_address(index, address, subnet.prefix_length(), subnet.broadcast()),
         netlink::set_default_route(index, subnet.gateway()),
     ])

@@ -154,14 +154,20 @@ impl From<LinkMessage> for Link {
     }
 }
 
-/// Returns a link message by name that brings the interface up.
-fn link_up(name: &str) -> LinkMessage {
+/// Returns a link message by name.
+fn named(name: &str) -> LinkMessage {
     let mut message = LinkMessage::default();
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
     message
         .attributes
         .push(LinkAttribute::IfName(name.to_owned()));
+    message
+}
+
+/// Returns a link message by name that brings the interface up.
+fn link_up(name: &str) -> LinkMessage {
+    let mut message = named(name);
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
     message
 }
 
@@ -192,7 +198,8 @@ pub(super) fn create_bridge(name: &str, mac: [u8; 6]) -> Request {
 }
 
 /// Makes a veth pair: `name` here as a port of the bridge, `peer` in the other
-/// namespace, both up.
+/// namespace. Only the end here is up: the kernel makes the peer first, and to
+/// bring it up before its pair exists is ENOTCONN (veth_open).
 pub(super) fn create_veth(
     name: &str,
     bridge: u32,
@@ -200,7 +207,7 @@ pub(super) fn create_veth(
     peer_mac: [u8; 6],
     peer_namespace: BorrowedFd<'_>,
 ) -> Request {
-    let mut peer = link_up(peer);
+    let mut peer = named(peer);
     peer.attributes
         .push(LinkAttribute::Address(peer_mac.to_vec()));
     peer.attributes
@@ -219,12 +226,8 @@ pub(super) fn create_veth(
 
 /// Removes an interface, with its peer if it is one of a pair.
 pub(super) fn delete_link(name: &str) -> Request {
-    let mut message = LinkMessage::default();
-    message
-        .attributes
-        .push(LinkAttribute::IfName(name.to_owned()));
     Request {
-        message: RouteNetlinkMessage::DelLink(message),
+        message: RouteNetlinkMessage::DelLink(named(name)),
         flags: 0,
     }
 }

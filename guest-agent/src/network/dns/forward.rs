@@ -28,25 +28,20 @@ const LONGEST_DATAGRAM: usize = 4096;
 /// whole is longer, SERVFAIL if no server answers.
 pub(super) async fn forward(servers: &[SocketAddr], query: &[u8], limit: usize) -> Vec<u8> {
     for server in servers.iter().cycle().take(servers.len() * ATTEMPTS) {
-        match timeout(ATTEMPT, ask(*server, query, limit)).await {
-            Ok(Ok(reply)) => return reply,
+        match timeout(ATTEMPT, ask_datagram(*server, query)).await {
+            Ok(Ok(reply)) if !is_truncated(&reply) && reply.len() <= limit => return reply,
+            Ok(Ok(reply)) => {
+                return match timeout(ATTEMPT, ask_stream(*server, query)).await {
+                    Ok(Ok(whole)) if whole.len() <= limit => whole,
+                    // The client asks again over TCP.
+                    _ => truncated(&reply),
+                };
+            }
             Ok(Err(error)) => tracing::debug!(%server, %error, "name server failed"),
             Err(_) => tracing::debug!(%server, "name server did not answer"),
         }
     }
     failure(query, ResponseCode::ServFail)
-}
-
-async fn ask(server: SocketAddr, query: &[u8], limit: usize) -> io::Result<Vec<u8>> {
-    let reply = ask_datagram(server, query).await?;
-    if !is_truncated(&reply) && reply.len() <= limit {
-        return Ok(reply);
-    }
-    match timeout(ATTEMPT / 2, ask_stream(server, query)).await {
-        Ok(Ok(whole)) if whole.len() <= limit => Ok(whole),
-        // The client asks again over TCP.
-        _ => Ok(truncated(&reply)),
-    }
 }
 
 /// A new socket for each query: its port is half of what an off-path attacker
@@ -96,9 +91,19 @@ pub(super) async fn write_message(stream: &mut TcpStream, message: &[u8]) -> io:
     stream.write_all(&bytes).await
 }
 
-/// Tells whether this is a response with the query's identifier.
+/// Tells whether this is a response with the query's identifier and question
+/// (RFC 5452, 9.1). Servers may leave the question out of a failure.
 fn is_reply_to(query: &[u8], reply: &[u8]) -> bool {
-    reply.len() >= 12 && reply[..2] == query[..2] && reply[2] & 0x80 != 0
+    if reply.len() < 12 || reply[..2] != query[..2] || reply[2] & 0x80 == 0 {
+        return false;
+    }
+    match (question_end(query), question_end(reply)) {
+        (Some(asked), Some(answered)) => {
+            query[12..asked].eq_ignore_ascii_case(&reply[12..answered])
+        }
+        (_, None) => reply[4..6] == [0, 0],
+        (None, Some(_)) => false,
+    }
 }
 
 /// The TC bit (RFC 1035, 4.1.1).
@@ -117,13 +122,13 @@ fn truncated(reply: &[u8]) -> Vec<u8> {
 }
 
 /// Returns where the only question ends, none if there is not just one.
-fn question_end(reply: &[u8]) -> Option<usize> {
-    if reply.get(4..6)? != [0, 1] {
+fn question_end(message: &[u8]) -> Option<usize> {
+    if message.get(4..6)? != [0, 1] {
         return None;
     }
     let mut position = 12;
     loop {
-        match *reply.get(position)? {
+        match *message.get(position)? {
             0 => break,
             // A pointer in the first name of a message has nothing to point at.
             length if length >= 0xc0 => return None,
@@ -131,5 +136,41 @@ fn question_end(reply: &[u8]) -> Option<usize> {
         }
     }
     let end = position + 5;
-    (end <= reply.len()).then_some(end)
+    (end <= message.len()).then_some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn replies_of_any_bytes_are_judged_without_a_panic(
+            query in proptest::collection::vec(any::<u8>(), 12..64),
+            reply in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            if is_reply_to(&query, &reply) {
+                prop_assert!(reply.len() >= 12);
+            }
+            if reply.len() >= 12 {
+                let cut = truncated(&reply);
+                prop_assert!(is_truncated(&cut));
+                prop_assert!(cut.len() <= reply.len());
+            }
+        }
+    }
+
+    #[test]
+    fn reply_to_another_question_is_not_taken() {
+        let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03foo\0\0\x01\0\x01";
+        let mut reply = query.to_vec();
+        reply[2] |= 0x80;
+        assert!(is_reply_to(query, &reply));
+        reply[13] = b'F';
+        assert!(is_reply_to(query, &reply), "case is the server's choice");
+        reply[13] = b'g';
+        assert!(!is_reply_to(query, &reply));
+    }
 }

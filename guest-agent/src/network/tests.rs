@@ -1,1 +1,0 @@
-//! Tests of the whole network, as root, in namespaces of their own.
