@@ -23,7 +23,8 @@ pub struct Options {
     pub architecture: Architecture,
     /// The folder of what is kept between builds: [`default_cache`] when absent.
     pub cache: Option<PathBuf>,
-    /// The folder that receives `kernel`, `initramfs`, `data.img`, `guest.json`.
+    /// The folder that receives `kernel`, `initramfs`, `data.img`, `cmdline` (the
+    /// kernel's, as text) and `guest.json`.
     pub output_dir: PathBuf,
 }
 
@@ -111,6 +112,10 @@ pub fn build(options: &Options, progress: &dyn Progress) -> Result<GuestImage> {
         data_disk::build(&image.data_disk)?;
     }
 
+    write(
+        &output.join("cmdline"),
+        description.kernel.cmdline.as_bytes(),
+    )?;
     let manifest = Manifest {
         version: env!("CARGO_PKG_VERSION").into(),
         architecture: options.architecture.name().into(),

