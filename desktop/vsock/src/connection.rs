@@ -266,6 +266,10 @@ impl Connection {
     }
 
     fn next_open(&self, queued: usize, room: usize) -> Option<(Operation, u32, u32)> {
+        if self.shutdown_sent == SHUTDOWN_BOTH {
+            // The peer answers with a reset, and is gone.
+            return None;
+        }
         let outgoing = if self.discards_outgoing() { 0 } else { queued };
         let mut shutdown = self.shutdown;
         if outgoing > 0 {

@@ -7,6 +7,9 @@ use std::task::{Context, Poll, Waker};
 use crate::connection::{Closed, Connection, Packet, Payload, Phase};
 use crate::ring::Ring;
 
+#[cfg(test)]
+mod model;
+
 /// Bytes that wait at most in each direction of a connection.
 pub(crate) const WINDOW: u32 = 256 * 1024;
 
@@ -51,12 +54,16 @@ impl Wakers {
 
 impl Endpoint {
     pub(crate) fn new(ports: Ports) -> Self {
+        Self::with_window(ports, WINDOW)
+    }
+
+    fn with_window(ports: Ports, window: u32) -> Self {
         Self {
             ports,
             state: Mutex::new(State {
-                connection: Connection::connecting(WINDOW),
-                received: Ring::new(WINDOW as usize),
-                outgoing: Ring::new(WINDOW as usize),
+                connection: Connection::connecting(window),
+                received: Ring::new(window as usize),
+                outgoing: Ring::new(window as usize),
                 scheduled: false,
                 reader: None,
                 writer: None,
@@ -130,7 +137,7 @@ impl State {
         let mut wakers = Wakers::default();
         // A writer that waits sleeps until half of the buffer is free, so that
         // it is not woken for every packet.
-        if self.outgoing.len() <= (WINDOW / 2) as usize {
+        if self.outgoing.len() <= self.outgoing.free() {
             wakers.0[1] = self.writer.take();
         }
         if self.connection.request_sent() {
