@@ -30,3 +30,7 @@ pub use connector::{ConnectError, Connector};
 #[cfg(target_os = "linux")]
 pub use linux::{Error, VsockDevice};
 pub use stream::Stream;
+
+#[cfg(target_os = "linux")]
+#[doc(hidden)]
+pub use linux::fuzzing;

@@ -181,8 +181,8 @@ impl Pair {
             end_seen: false,
             next: 0,
         };
-        pair.to_guest(1);
-        pair.to_host();
+        pair.send_to_guest(1);
+        pair.send_to_host();
         assert_eq!(pair.endpoint.lock().connection.phase(), Phase::Open);
         pair
     }
@@ -197,7 +197,7 @@ impl Pair {
     }
 
     /// Carries one packet to the guest. Returns whether there was one.
-    fn to_guest(&mut self, room: usize) -> bool {
+    fn send_to_guest(&mut self, room: usize) -> bool {
         let mut state = self.endpoint.lock();
         let queued = state.outgoing.len();
         let wanted = state.connection.wants_to_send(queued);
@@ -213,7 +213,7 @@ impl Pair {
         true
     }
 
-    fn to_host(&mut self) -> bool {
+    fn send_to_host(&mut self) -> bool {
         let Some((packet, payload)) = self.guest.packets.pop_front() else {
             return false;
         };
@@ -259,7 +259,7 @@ impl Pair {
                 self.endpoint.lock().connection.shut_down_send();
             }
             Step::ToGuest(room) => {
-                self.to_guest(room);
+                self.send_to_guest(room);
             }
             Step::GuestWrites(count) if !self.guest_ended => {
                 let data = self.data(count);
@@ -273,7 +273,7 @@ impl Pair {
             }
             Step::GuestSends(most) => self.guest.send(most),
             Step::ToHost => {
-                self.to_host();
+                self.send_to_host();
             }
             Step::HostWrites(_) | Step::GuestWrites(_) | Step::GuestEnds => {}
         }
@@ -284,9 +284,9 @@ impl Pair {
         for _ in 0..100_000 {
             let waiting = self.guest.outgoing.len() + self.guest.buffered.len();
             self.guest.send(4096);
-            let mut moved = self.to_guest(4096);
+            let mut moved = self.send_to_guest(4096);
             self.guest.take(4096);
-            moved |= self.to_host();
+            moved |= self.send_to_host();
             moved |= self.read(4096);
             if !moved && waiting == self.guest.outgoing.len() + self.guest.buffered.len() {
                 return;
@@ -338,9 +338,9 @@ proptest! {
         pair.endpoint.lock().close();
         for _ in 0..100_000 {
             pair.guest.send(4096);
-            pair.to_guest(4096);
+            pair.send_to_guest(4096);
             pair.guest.take(4096);
-            pair.to_host();
+            pair.send_to_host();
             if pair.endpoint.lock().connection.is_done() {
                 break;
             }
@@ -387,7 +387,7 @@ fn a_reset_is_seen_after_the_bytes_before_it() {
     pair.step(&Step::GuestWrites(10));
     pair.step(&Step::GuestSends(10));
     pair.guest.push(Operation::Reset, 0, Vec::new());
-    while pair.to_host() {}
+    while pair.send_to_host() {}
     assert!(pair.read(100));
     let context = Context::from_waker(Waker::noop());
     let mut state = pair.endpoint.lock();
@@ -406,8 +406,8 @@ fn a_reset_is_seen_after_the_bytes_before_it() {
 fn a_guest_that_overruns_its_credit_is_reset() {
     let mut pair = Pair::new(1000, 1000);
     pair.guest.push(Operation::ReadWrite, 0, vec![0; 1001]);
-    pair.to_host();
-    assert!(pair.to_guest(0));
+    pair.send_to_host();
+    assert!(pair.send_to_guest(0));
     assert!(pair.guest.reset);
     assert!(pair.endpoint.lock().connection.is_done());
 }
@@ -419,8 +419,8 @@ fn a_guest_that_closes_gets_its_bytes_read_and_a_reset() {
     pair.step(&Step::GuestSends(10));
     pair.guest
         .push(Operation::Shutdown, SHUTDOWN_BOTH, Vec::new());
-    while pair.to_host() {}
-    assert!(pair.to_guest(0));
+    while pair.send_to_host() {}
+    assert!(pair.send_to_guest(0));
     assert!(pair.guest.reset);
     assert!(pair.read(100));
     assert!(!pair.read(100));

@@ -47,7 +47,7 @@ pub enum Error {
 /// value is dropped before. Dropped before QEMU has connected, it stops waiting.
 #[derive(Debug)]
 pub struct VsockDevice {
-    ended: watch::Receiver<bool>,
+    pub(super) ended: watch::Receiver<bool>,
     stop: EventFd,
 }
 

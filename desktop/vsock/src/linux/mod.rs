@@ -3,6 +3,12 @@
 mod backend;
 mod chain;
 mod device;
+#[cfg(test)]
+mod driver;
+pub mod fuzzing;
 mod queues;
+mod rig;
+#[cfg(test)]
+mod tests;
 
 pub use device::{Error, VsockDevice};

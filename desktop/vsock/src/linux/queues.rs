@@ -346,6 +346,15 @@ impl Queues {
         None
     }
 
+    /// Panics when more is held than may be.
+    pub(super) fn assert_bounds(&self) {
+        assert!(self.resets.len() <= MAX_RESETS, "too many resets wait");
+        assert!(
+            self.ready.len() <= crate::table::MAX_CONNECTIONS * 2,
+            "too many endpoints are scheduled"
+        );
+    }
+
     /// Takes the first endpoint off the list.
     fn next_turn(&mut self) {
         self.ready.pop_front();

@@ -1,0 +1,5 @@
+//! `cargo +nightly fuzz run device`: the guest's rings, descriptors and headers.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| wherry_vsock::fuzzing::fuzz_device(data));
