@@ -1,0 +1,138 @@
+//! The command line as a whole.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::commands::{
+    attach, completion, create, exec, images, import, info, inspect, kill, load, logs, machine, ps,
+    remove, remove_image, run, start, stop, version, wait,
+};
+use crate::failure::{ENGINE, FAILED};
+use crate::output;
+
+/// Runs containers in a small Linux machine on this computer.
+#[derive(Parser, Debug)]
+#[command(name = "wherry", version, after_help = AFTER_HELP, disable_help_subcommand = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  wherry run hello                            run the built-in image
+  wherry load -i nginx.tar                    load an image from an archive
+  wherry run -d --name web -p 8080:80 nginx   run it and publish its port
+  wherry exec -it web sh                      look around in it
+  wherry rm -f web                            remove it
+
+The engine and its machine start by themselves when a command needs them.
+
+Exit codes:
+  0        done
+  1        a command failed: one line on standard error says why
+  125      a wrong command line; for run, start -a, exec and attach also an engine that failed
+  126      the container's command cannot be executed
+  127      the container's command was not found
+  128+n    the container's process was ended by signal n
+  others   of run, start -a, exec and attach: the process's own
+
+Environment:
+  WHERRY_HOME    the folder of all state: settings (config.toml), images, containers, logs
+  WHERRY_GUEST   the folder of the guest image";
+
+/// Every command, in the order of the help.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Create a container from an image and run it
+    Run(run::Arguments),
+    /// Create a container without starting it
+    Create(create::Arguments),
+    /// Start containers that are not running
+    Start(start::Arguments),
+    /// List containers
+    Ps(ps::Arguments),
+    /// Run a command in a running container
+    Exec(exec::Arguments),
+    /// Show what a container has written
+    Logs(logs::Arguments),
+    /// Sit at the input and output of a running container
+    Attach(attach::Arguments),
+    /// Wait until containers end, and print their exit codes
+    Wait(wait::Arguments),
+    /// Stop running containers
+    Stop(stop::Arguments),
+    /// Send running containers a signal
+    Kill(kill::Arguments),
+    /// Remove containers
+    Rm(remove::Arguments),
+    /// Show everything about containers or images, as JSON
+    Inspect(inspect::Arguments),
+    /// List images
+    Images(images::Arguments),
+    /// Load images from an archive
+    Load(load::Arguments),
+    /// Make an image of an archive of files
+    Import(import::Arguments),
+    /// Remove images
+    Rmi(remove_image::Arguments),
+    /// Start, stop and watch the machine that containers run in
+    Machine(machine::Arguments),
+    /// Show the state of the whole engine
+    Info(info::Arguments),
+    /// Show the versions of all parts
+    Version(version::Arguments),
+    /// Print a completion script for a shell
+    Completion(completion::Arguments),
+}
+
+impl Command {
+    /// Returns the exit code where the command fails without one of its own.
+    pub(crate) fn failure_code(&self) -> u8 {
+        match self {
+            Self::Run(_) | Self::Exec(_) | Self::Attach(_) => ENGINE,
+            Self::Start(start) if start.attaches() => ENGINE,
+            _ => FAILED,
+        }
+    }
+}
+
+/// Parses the command line. What is not a command has been answered; the error
+/// is the exit code.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, u8> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    Cli::try_parse_from(&arguments).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // Fails where the reader is gone, who then wants no help.
+            let _ = output::print(&error.render().to_string());
+            0
+        }
+        _ => {
+            output::complain(&usage_error(&error, &arguments));
+            ENGINE
+        }
+    })
+}
+
+/// Returns clap's report as one line, with the way to the help.
+fn usage_error(error: &clap::Error, arguments: &[OsString]) -> String {
+    let report = error.render().to_string();
+    let said: Vec<&str> = report
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let said = said.join(" ");
+    let said = said.strip_prefix("error: ").unwrap_or(&said);
+    let known = <Cli as clap::CommandFactory>::command();
+    let command = arguments
+        .get(1)
+        .and_then(|name| known.find_subcommand(name))
+        .map_or_else(String::new, |command| format!(" {}", command.get_name()));
+    format!("{said}; see `wherry{command} --help`")
+}

@@ -1,0 +1,99 @@
+//! `wherry inspect`
+
+use serde_json::Value;
+use tonic::Code;
+use wherry_proto::v1::{InspectContainerRequest, InspectImageRequest};
+
+use crate::connection::Connection;
+use crate::failure::{FAILED, Failure, Outcome};
+use crate::output::{self, Template};
+
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Examples:\n  wherry inspect web\n  wherry inspect --format '{{.State.ExitCode}}' job\n  wherry inspect --format '{{json .Mounts}}' web"
+)]
+pub(crate) struct Arguments {
+    /// Containers or images, by name or id
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+
+    /// A template such as '{{.State.Status}}', or json
+    #[arg(short, long)]
+    format: Option<String>,
+
+    /// Look for one kind alone
+    #[arg(long = "type", value_name = "KIND")]
+    kind: Option<Kind>,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Container,
+    Image,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Outcome {
+    let template = match arguments.format.as_deref() {
+        None | Some("json") => None,
+        Some(format) => Some(Template::parse(format)?),
+    };
+    let connection = Connection::to_machine().await?;
+    let mut found = Vec::new();
+    let mut code = 0;
+    for name in &arguments.names {
+        let inspected = match find(&connection, name, arguments.kind).await {
+            Ok(value) => match &template {
+                Some(template) => template
+                    .render(&value)
+                    .and_then(|line| output::print_line(&line)),
+                None => {
+                    found.push(value);
+                    Ok(())
+                }
+            },
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = inspected {
+            match failure.message {
+                Some(message) => output::complain(&message),
+                None => return Err(failure),
+            }
+            code = FAILED;
+        }
+    }
+    match arguments.format.as_deref() {
+        None => output::print_json(&Value::Array(found))?,
+        Some("json") => output::print_line(&Value::Array(found).to_string())?,
+        Some(_) => {}
+    }
+    Ok(code)
+}
+
+async fn find(connection: &Connection, name: &str, kind: Option<Kind>) -> Result<Value, Failure> {
+    if kind != Some(Kind::Image) {
+        let request = InspectContainerRequest {
+            container: name.to_owned(),
+        };
+        match connection.containers().inspect(request).await {
+            Ok(container) => return Ok(output::inspect_container(&container.into_inner())),
+            Err(status) if status.code() == Code::NotFound && kind.is_none() => {}
+            Err(status) => return Err(status.into()),
+        }
+    }
+    let request = InspectImageRequest {
+        name: name.to_owned(),
+    };
+    match connection.images().inspect(request).await {
+        Ok(image) => Ok(output::inspect_image(&image.into_inner())),
+        // A name may be none at all for an image, "A" for one.
+        Err(status)
+            if kind.is_none()
+                && matches!(status.code(), Code::NotFound | Code::InvalidArgument) =>
+        {
+            Err(Failure::new(format!(
+                "there is no container and no image {name:?}: `wherry ps -a` and `wherry images` list what there is"
+            )))
+        }
+        Err(status) => Err(status.into()),
+    }
+}

@@ -1,0 +1,217 @@
+//! `wherry run`
+
+use std::time::Duration;
+
+use tonic::Code;
+use wherry_proto::v1::stream_header::Purpose;
+use wherry_proto::v1::wait_container_request::Condition;
+use wherry_proto::v1::{
+    AttachStream, CreateContainerRequest, RemoveContainerRequest, StartContainerRequest,
+    WaitContainerRequest,
+};
+
+use super::session::{Session, check_terminal};
+use crate::connection::Connection;
+use crate::failure::{Failure, Outcome};
+use crate::options::ContainerOptions;
+use crate::output;
+use crate::terminal::{DetachKeys, Target};
+
+/// How long the removal of an ended container is waited for.
+const REMOVAL: Duration = Duration::from_secs(10);
+
+#[derive(clap::Args, Debug)]
+#[command(
+    disable_help_flag = true,
+    override_usage = "wherry run [OPTIONS] IMAGE [COMMAND] [ARGUMENT]...",
+    after_help = AFTER_HELP
+)]
+pub(crate) struct Arguments {
+    /// Leave the container running in the background and print its id
+    #[arg(short, long)]
+    detach: bool,
+
+    /// Pass signals on to the container
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    sig_proxy: bool,
+
+    /// The keys that leave a terminal and let the container run on
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    detach_keys: DetachKeys,
+
+    #[command(flatten)]
+    container: ContainerOptions,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  wherry run hello
+  wherry run -it --rm debian bash                       a shell in a fresh container
+  wherry run -d --name web -p 8080:80 -v ./site:/usr/share/nginx/html:ro nginx
+  cat data | wherry run -i --rm debian sort > sorted
+  wherry run --rm -m 512m --cpus 1.5 -e MODE=test app
+
+Everything after IMAGE is the container's command. A host folder must be one
+that the settings share (your home folder and the temporary folder, unless you
+choose others). With --rm, closing the output ends the container.
+
+Exit codes: the process's own; 125 for a wrong option or an engine that failed,
+126 for a command that cannot be executed, 127 for one that is not there,
+128+n for a process that signal n ended.";
+
+pub(crate) async fn run(arguments: Arguments) -> Outcome {
+    let options = &arguments.container;
+    if !arguments.detach {
+        check_terminal(options.interactive, options.tty)?;
+    }
+    let request = prepare(options)?;
+    let connection = Connection::to_machine().await?;
+    let id = create(&connection, options, request).await?;
+    let started = if arguments.detach {
+        start(&connection, &id).await
+    } else {
+        run_in_foreground(&connection, &arguments, &id).await
+    };
+    match started {
+        Ok(code) if arguments.detach => output::print_line(&id).map(|()| code),
+        Ok(code) => Ok(code),
+        Err(Unstarted::NeverRan(failure)) => {
+            if options.remove {
+                discard(&connection, &id).await;
+            }
+            Err(failure)
+        }
+        Err(Unstarted::Ran(failure)) => Err(failure),
+    }
+}
+
+/// Why a container came to no good end: before it ran, or after.
+enum Unstarted {
+    NeverRan(Failure),
+    Ran(Failure),
+}
+
+/// Turns the options into a request; reads files, and asks the engine nothing.
+pub(super) fn prepare(options: &ContainerOptions) -> Result<CreateContainerRequest, Failure> {
+    if let Some(file) = &options.cidfile
+        && file.exists()
+    {
+        return Err(Failure::new(format!(
+            "--cidfile {} is there already: remove it, or name another",
+            file.display()
+        )));
+    }
+    Ok(CreateContainerRequest {
+        spec: Some(options.spec()?),
+    })
+}
+
+/// Creates the container and returns its id.
+pub(super) async fn create(
+    connection: &Connection,
+    options: &ContainerOptions,
+    request: CreateContainerRequest,
+) -> Result<String, Failure> {
+    let created = match connection.containers().create(request).await {
+        Ok(created) => created.into_inner(),
+        Err(status) if status.code() == Code::NotFound && status.message().contains("image") => {
+            return Err(Failure::new(format!(
+                "there is no image {:?} here: load it with `wherry load -i FILE`; `wherry images` lists what there is",
+                options.image()
+            )));
+        }
+        Err(status) => return Err(status.into()),
+    };
+    for warning in &created.warnings {
+        output::complain(&format!("warning: {warning}"));
+    }
+    if let Some(file) = &options.cidfile
+        && let Err(error) = std::fs::write(file, &created.id)
+    {
+        discard(connection, &created.id).await;
+        return Err(Failure::new(format!(
+            "--cidfile {}: {error}",
+            file.display()
+        )));
+    }
+    Ok(created.id)
+}
+
+async fn start(connection: &Connection, id: &str) -> Result<u8, Unstarted> {
+    let request = StartContainerRequest {
+        container: id.to_owned(),
+        bound_ports: Vec::new(),
+    };
+    match connection.containers().start(request).await {
+        Ok(_) => Ok(0),
+        Err(status) => Err(Unstarted::NeverRan(status.into())),
+    }
+}
+
+async fn run_in_foreground(
+    connection: &Connection,
+    arguments: &Arguments,
+    id: &str,
+) -> Result<u8, Unstarted> {
+    let options = &arguments.container;
+    let session = Session {
+        target: Target {
+            container: id.to_owned(),
+            exec: String::new(),
+        },
+        interactive: options.interactive,
+        terminal: options.tty,
+        signals: arguments.sig_proxy,
+        owned: options.remove,
+        detach_keys: arguments.detach_keys.clone(),
+    };
+    let watch = session.watch(connection).map_err(Unstarted::NeverRan)?;
+    // Attached before the start, so that not a byte is missed.
+    let stream = connection
+        .open(Purpose::Attach(AttachStream {
+            container: id.to_owned(),
+            stdin: options.interactive,
+            stdout: true,
+            stderr: true,
+            logs: false,
+        }))
+        .await
+        .map_err(Unstarted::NeverRan)?;
+    start(connection, id).await?;
+    let ended = session.sit(connection, stream, watch).await;
+    if options.remove && !matches!(&ended, Err(failure) if failure.code.is_none()) {
+        removed(connection, id).await;
+    }
+    ended.map_err(Unstarted::Ran)
+}
+
+/// Waits until a container that removes itself is gone, so that its name is
+/// free when this command ends.
+async fn removed(connection: &Connection, id: &str) {
+    let mut containers = connection.containers();
+    let gone = containers.wait(WaitContainerRequest {
+        container: id.to_owned(),
+        condition: Condition::Removed.into(),
+    });
+    // It may be gone already, or detached and running on; then there is nothing to wait for.
+    let _ = tokio::time::timeout(REMOVAL, gone).await;
+}
+
+/// Removes a container that was created and will not run.
+pub(super) async fn discard(connection: &Connection, id: &str) {
+    let request = RemoveContainerRequest {
+        container: id.to_owned(),
+        force: true,
+        volumes: true,
+    };
+    match connection.containers().remove(request).await {
+        // The engine may have removed it already.
+        Err(status) if status.code() != Code::NotFound => {
+            output::complain(&format!(
+                "warning: container {id} is left behind: {}",
+                status.message()
+            ));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,236 @@
+//! The options that `run` and `create` share.
+
+use std::path::PathBuf;
+
+use clap::ArgAction;
+use wherry_proto::v1::{ContainerSpec, Mount, Resources};
+
+use super::environment::{self, EnvironmentOptions};
+use super::mount::{parse_mount, parse_tmpfs, parse_volume};
+use super::number::{parse_cpus, parse_memory, parse_pids};
+use super::publish::{self, Published};
+use crate::failure::Failure;
+
+/// What to run and how.
+#[derive(clap::Args, Debug)]
+#[command(disable_help_flag = true)]
+pub(crate) struct ContainerOptions {
+    /// The image, then the command to run in it with all its arguments
+    #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
+    command: Vec<String>,
+
+    /// Keep standard input open, and pass this one on
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+
+    /// Give the container a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+
+    /// Remove the container when it has ended
+    #[arg(long = "rm")]
+    pub(crate) remove: bool,
+
+    /// Name the container
+    #[arg(long)]
+    name: Option<String>,
+
+    #[command(flatten)]
+    environment: EnvironmentOptions,
+
+    /// Mount a folder or file of the host, or a volume
+    #[arg(short = 'v', long = "volume", value_name = "SOURCE:PATH[:ro]", value_parser = parse_volume)]
+    volumes: Vec<Mount>,
+
+    /// Mount, field by field: type=bind,source=/srv,target=/data,readonly
+    #[arg(long = "mount", value_name = "FIELDS", value_parser = parse_mount)]
+    mounts: Vec<Mount>,
+
+    /// Mount an empty file system in memory
+    #[arg(long, value_name = "PATH", value_parser = parse_tmpfs)]
+    tmpfs: Vec<Mount>,
+
+    /// Publish a port of the container on the host
+    #[arg(short, long, value_name = "[[ADDRESS:]HOST:]PORT[/udp]", value_parser = publish::parse)]
+    publish: Vec<Published>,
+
+    /// The folder that the command runs in
+    #[arg(short, long, value_name = "PATH", value_parser = parse_folder)]
+    workdir: Option<String>,
+
+    /// Run as this user: a name or number, and perhaps a group: USER[:GROUP]
+    #[arg(short, long)]
+    user: Option<String>,
+
+    /// Replace the image's entrypoint; "" takes it away
+    #[arg(long, value_name = "COMMAND")]
+    entrypoint: Option<String>,
+
+    /// The container's host name
+    #[arg(short = 'h', long)]
+    hostname: Option<String>,
+
+    /// Attach a label to the container
+    #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = parse_label)]
+    label: Vec<String>,
+
+    /// Read labels from a file, one KEY=VALUE a line
+    #[arg(long, value_name = "FILE")]
+    label_file: Vec<PathBuf>,
+
+    /// Limit the memory, such as 512m
+    #[arg(short, long, value_name = "SIZE", value_parser = parse_memory)]
+    memory: Option<u64>,
+
+    /// Limit the processors, such as 1.5
+    #[arg(long, value_name = "NUMBER", value_parser = parse_cpus)]
+    cpus: Option<u64>,
+
+    /// Limit the number of processes
+    #[arg(long, value_name = "NUMBER", value_parser = parse_pids, allow_hyphen_values = true)]
+    pids_limit: Option<u64>,
+
+    /// The network: bridge, host, none or container:NAME
+    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
+    network: Option<String>,
+
+    /// Give the container every capability and device
+    #[arg(long)]
+    privileged: bool,
+
+    /// Mount the container's root file system read-only
+    #[arg(long)]
+    read_only: bool,
+
+    /// Add a capability, such as NET_ADMIN
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_add: Vec<String>,
+
+    /// Take a capability away, or ALL
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_drop: Vec<String>,
+
+    /// A security option: no-new-privileges, or seccomp=unconfined
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<String>,
+
+    /// The signal that asks the container to stop
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+
+    /// Seconds from that signal to the kill
+    #[arg(long, value_name = "SECONDS")]
+    stop_timeout: Option<u32>,
+
+    /// Add a line to /etc/hosts
+    #[arg(long, value_name = "NAME:ADDRESS", value_parser = parse_host)]
+    add_host: Vec<String>,
+
+    /// Use this DNS server
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<std::net::IpAddr>,
+
+    /// Write the container's id to this file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cidfile: Option<PathBuf>,
+
+    /// Show this help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+impl ContainerOptions {
+    /// Returns the image that was named.
+    pub(crate) fn image(&self) -> &str {
+        self.command.first().map_or("", String::as_str)
+    }
+
+    /// Returns what the engine is asked for. Reads the files that options name.
+    pub(crate) fn spec(&self) -> Result<ContainerSpec, Failure> {
+        let (rows, columns) = if self.tty {
+            crate::terminal::size()
+        } else {
+            (0, 0)
+        };
+        let text = |option: &Option<String>| option.clone().unwrap_or_default();
+        Ok(ContainerSpec {
+            image: self.image().to_owned(),
+            name: text(&self.name),
+            cmd: self.command.get(1..).unwrap_or_default().to_vec(),
+            entrypoint: self
+                .entrypoint
+                .iter()
+                .filter(|entry| !entry.is_empty())
+                .cloned()
+                .collect(),
+            clear_entrypoint: self.entrypoint.as_deref() == Some(""),
+            env: self.environment.resolve()?,
+            working_dir: text(&self.workdir),
+            user: text(&self.user),
+            hostname: text(&self.hostname),
+            labels: environment::labels(&self.label_file, &self.label)?,
+            terminal: self.tty,
+            open_stdin: self.interactive,
+            auto_remove: self.remove,
+            mounts: self
+                .volumes
+                .iter()
+                .chain(&self.mounts)
+                .chain(&self.tmpfs)
+                .cloned()
+                .collect(),
+            ports: self
+                .publish
+                .iter()
+                .flat_map(|published| published.0.clone())
+                .collect(),
+            network: text(&self.network),
+            resources: Some(Resources {
+                memory: self.memory.unwrap_or(0),
+                nano_cpus: self.cpus.unwrap_or(0),
+                pids: self.pids_limit.unwrap_or(0),
+            }),
+            privileged: self.privileged,
+            read_only: self.read_only,
+            cap_add: self.cap_add.clone(),
+            cap_drop: self.cap_drop.clone(),
+            security_opt: self.security_opt.clone(),
+            stop_signal: text(&self.stop_signal),
+            stop_timeout_seconds: self.stop_timeout.unwrap_or(0),
+            terminal_rows: rows,
+            terminal_columns: columns,
+            stdin_once: false,
+            extra_hosts: self.add_host.clone(),
+            dns: self.dns.iter().map(ToString::to_string).collect(),
+        })
+    }
+}
+
+fn parse_folder(text: &str) -> Result<String, String> {
+    if text.starts_with('/') {
+        Ok(text.to_owned())
+    } else {
+        Err("the container's path must be absolute: write it with a leading /".to_owned())
+    }
+}
+
+fn parse_label(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with('=') {
+        return Err("the label's name is missing: write KEY=VALUE".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_host(text: &str) -> Result<String, String> {
+    match text.split_once([':', '=']) {
+        Some((name, address)) if !name.is_empty() => {
+            let bare = address.trim_start_matches('[').trim_end_matches(']');
+            if bare == "host-gateway" || bare.parse::<std::net::IpAddr>().is_ok() {
+                Ok(format!("{name}:{bare}"))
+            } else {
+                Err(format!("{address:?} is no IP address"))
+            }
+        }
+        _ => Err("write NAME:ADDRESS, such as db:10.0.0.5".to_owned()),
+    }
+}

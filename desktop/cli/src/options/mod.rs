@@ -1,0 +1,14 @@
+//! The values of options, in Docker's spelling: ports, mounts, environments,
+//! times. Each is a parser that clap calls, so a wrong value is reported with
+//! the option it belongs to.
+
+mod container;
+mod environment;
+mod mount;
+mod number;
+mod publish;
+mod time;
+
+pub(crate) use container::ContainerOptions;
+pub(crate) use environment::EnvironmentOptions;
+pub(crate) use time::parse_moment;

@@ -1,0 +1,383 @@
+//! Containers, as `ps` and `inspect` show them.
+
+use std::time::SystemTime;
+
+use serde_json::{Map, Value, json};
+use wherry_proto::v1::container::Status;
+use wherry_proto::v1::mount::Kind;
+use wherry_proto::v1::{Container, ContainerSpec, ImageConfig, Mount, PortBinding};
+
+use super::human;
+use super::reference::short_id;
+
+/// The longest command in a table, characters.
+const COMMAND_LENGTH: usize = 20;
+
+/// Returns a container's state in Docker's word.
+pub(crate) fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Unspecified => "unknown",
+        Status::Created => "created",
+        Status::Running => "running",
+        Status::Paused => "paused",
+        Status::Exited => "exited",
+        Status::Dead => "dead",
+    }
+}
+
+/// Returns the fields of a container in `ps`, named as Docker's.
+pub(crate) fn row(container: &Container, full: bool, now: SystemTime) -> Value {
+    let spec = container.spec.clone().unwrap_or_default();
+    let id = if full {
+        &container.id
+    } else {
+        short_id(&container.id)
+    };
+    let labels: Vec<String> = sorted(&spec)
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let mounts: Vec<&str> = spec.mounts.iter().map(mount_source).collect();
+    let volumes = spec
+        .mounts
+        .iter()
+        .filter(|mount| mount.kind() == Kind::Volume)
+        .count();
+    json!({
+        "Command": command(&container.args, full),
+        "CreatedAt": human::date(container.created.as_ref()),
+        "ID": id,
+        "Image": spec.image,
+        "Labels": labels.join(","),
+        "LocalVolumes": volumes.to_string(),
+        "Mounts": mounts.join(","),
+        "Names": container.name,
+        "Networks": network(&spec),
+        "Ports": ports(container),
+        "RunningFor": format!("{} ago", human::since(container.created.as_ref(), now)),
+        "State": status_name(container.status()),
+        "Status": status(container, now),
+    })
+}
+
+fn sorted(spec: &ContainerSpec) -> impl Iterator<Item = (&String, &String)> {
+    let mut labels: Vec<_> = spec.labels.iter().collect();
+    labels.sort();
+    labels.into_iter()
+}
+
+fn mount_source(mount: &Mount) -> &str {
+    if mount.host_source.is_empty() {
+        &mount.source
+    } else {
+        &mount.host_source
+    }
+}
+
+fn network(spec: &ContainerSpec) -> &str {
+    match spec.network.as_str() {
+        "" => "bridge",
+        network => network,
+    }
+}
+
+fn command(args: &[String], full: bool) -> String {
+    let command = args.join(" ");
+    let shown = if full || command.chars().count() <= COMMAND_LENGTH {
+        command
+    } else {
+        let kept: String = command.chars().take(COMMAND_LENGTH - 1).collect();
+        format!("{kept}…")
+    };
+    // As Go's %q: a command may have quotes and line ends in it.
+    let mut quoted = String::from("\"");
+    for c in shown.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            c if c.is_control() => quoted.extend(c.escape_default()),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn status(container: &Container, now: SystemTime) -> String {
+    let up = || format!("Up {}", human::since(container.started.as_ref(), now));
+    match container.status() {
+        Status::Running => up(),
+        Status::Paused => format!("{} (Paused)", up()),
+        Status::Exited => format!(
+            "Exited ({}) {} ago",
+            container.exit_code,
+            human::since(container.finished.as_ref(), now)
+        ),
+        Status::Created => "Created".to_owned(),
+        Status::Dead => "Dead".to_owned(),
+        Status::Unspecified => "Unknown".to_owned(),
+    }
+}
+
+/// Returns the ports as `0.0.0.0:8000-8002->80-82/tcp, 443/tcp`, neighbours drawn together.
+fn ports(container: &Container) -> String {
+    if !matches!(container.status(), Status::Running | Status::Paused) {
+        return String::new();
+    }
+    let mut bindings: Vec<PortBinding> = container.ports.clone();
+    for exposed in exposed_ports(container) {
+        let (port, protocol) = exposed.split_once('/').unwrap_or((&exposed, "tcp"));
+        let Ok(container_port) = port.parse() else {
+            continue;
+        };
+        let bound = |binding: &PortBinding| {
+            binding.container_port == container_port && binding.protocol == protocol
+        };
+        if !bindings.iter().any(bound) {
+            bindings.push(PortBinding {
+                container_port,
+                protocol: protocol.to_owned(),
+                ..PortBinding::default()
+            });
+        }
+    }
+    bindings.sort_by(|a, b| {
+        (&a.protocol, &a.host_address, a.container_port, a.host_port).cmp(&(
+            &b.protocol,
+            &b.host_address,
+            b.container_port,
+            b.host_port,
+        ))
+    });
+    let mut runs: Vec<(PortBinding, u32)> = Vec::new();
+    for binding in bindings {
+        match runs.last_mut() {
+            Some((first, count)) if continues(first, *count, &binding) => *count += 1,
+            _ => runs.push((binding, 1)),
+        }
+    }
+    let span = |first: u32, count: u32| match count {
+        1 => first.to_string(),
+        count => format!("{first}-{}", first + count - 1),
+    };
+    let shown = runs.iter().map(|(first, count)| {
+        let inside = format!("{}/{}", span(first.container_port, *count), first.protocol);
+        if first.host_port == 0 {
+            return inside;
+        }
+        let address = match first.host_address.as_str() {
+            address if address.contains(':') => format!("[{address}]"),
+            address => address.to_owned(),
+        };
+        format!("{address}:{}->{inside}", span(first.host_port, *count))
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+fn continues(first: &PortBinding, count: u32, next: &PortBinding) -> bool {
+    let host = match first.host_port {
+        0 => 0,
+        port => port + count,
+    };
+    next.protocol == first.protocol
+        && next.host_address == first.host_address
+        && next.container_port == first.container_port + count
+        && next.host_port == host
+}
+
+fn exposed_ports(container: &Container) -> Vec<String> {
+    container
+        .image_config
+        .as_ref()
+        .map(|config| config.exposed_ports.clone())
+        .unwrap_or_default()
+}
+
+/// Returns a container in the shape of `docker inspect`.
+pub(crate) fn inspect(container: &Container) -> Value {
+    let spec = container.spec.clone().unwrap_or_default();
+    let image = container.image_config.clone().unwrap_or_default();
+    let status = container.status();
+    let (path, args) = match container.args.split_first() {
+        Some((path, args)) => (path.as_str(), args),
+        None => ("", &[][..]),
+    };
+    json!({
+        "Id": container.id,
+        "Created": human::rfc3339(container.created.as_ref()),
+        "Path": path,
+        "Args": args,
+        "State": {
+            "Status": status_name(status),
+            "Running": matches!(status, Status::Running | Status::Paused),
+            "Paused": status == Status::Paused,
+            "Restarting": false,
+            "OOMKilled": container.oom_killed,
+            "Dead": status == Status::Dead,
+            "Pid": container.pid,
+            "ExitCode": container.exit_code,
+            "Error": container.error,
+            "StartedAt": human::rfc3339(container.started.as_ref()),
+            "FinishedAt": human::rfc3339(container.finished.as_ref()),
+            "ShimPid": container.shim_pid,
+            "ShimResident": container.shim_resident,
+        },
+        "Image": container.image_id,
+        "LogPath": container.log_path,
+        "Name": format!("/{}", container.name),
+        "RestartCount": 0,
+        "Driver": "overlayfs",
+        "Platform": "linux",
+        "HostConfig": host_config(&spec),
+        "Mounts": spec.mounts.iter().map(mount).collect::<Vec<_>>(),
+        "Config": config(container, &spec, &image),
+        "NetworkSettings": network_settings(container, &spec),
+    })
+}
+
+fn host_config(spec: &ContainerSpec) -> Value {
+    let resources = spec.resources.unwrap_or_default();
+    let binds: Vec<String> = spec
+        .mounts
+        .iter()
+        .filter(|mount| mount.kind() != Kind::Tmpfs)
+        .map(|mount| {
+            let read_only = if mount.read_only { ":ro" } else { "" };
+            format!("{}:{}{read_only}", mount_source(mount), mount.target)
+        })
+        .collect();
+    json!({
+        "Binds": binds,
+        "NetworkMode": network(spec),
+        "PortBindings": port_map(&spec.ports),
+        "AutoRemove": spec.auto_remove,
+        "CapAdd": spec.cap_add,
+        "CapDrop": spec.cap_drop,
+        "Dns": spec.dns,
+        "ExtraHosts": spec.extra_hosts,
+        "Privileged": spec.privileged,
+        "ReadonlyRootfs": spec.read_only,
+        "SecurityOpt": spec.security_opt,
+        "Memory": resources.memory,
+        "NanoCpus": resources.nano_cpus,
+        "PidsLimit": resources.pids,
+    })
+}
+
+fn mount(mount: &Mount) -> Value {
+    let kind = match mount.kind() {
+        Kind::Bind | Kind::Unspecified => "bind",
+        Kind::Volume => "volume",
+        Kind::Tmpfs => "tmpfs",
+    };
+    let name = if kind == "volume" {
+        mount.source.as_str()
+    } else {
+        ""
+    };
+    json!({
+        "Type": kind,
+        "Name": name,
+        "Source": mount_source(mount),
+        "Destination": mount.target,
+        "Mode": if mount.read_only { "ro" } else { "" },
+        "RW": !mount.read_only,
+    })
+}
+
+fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> Value {
+    let or = |own: &str, image: &str| {
+        if own.is_empty() {
+            image.to_owned()
+        } else {
+            own.to_owned()
+        }
+    };
+    let mut labels = image.labels.clone();
+    labels.extend(spec.labels.clone());
+    let labels: Map<String, Value> = labels
+        .into_iter()
+        .map(|(key, value)| (key, value.into()))
+        .collect();
+    let mut env = image.env.clone();
+    for variable in &spec.env {
+        let name = |variable: &str| variable.split('=').next().map(str::to_owned);
+        env.retain(|other| name(other) != name(variable));
+        env.push(variable.clone());
+    }
+    let entrypoint = match () {
+        () if spec.clear_entrypoint => Vec::new(),
+        () if spec.entrypoint.is_empty() => image.entrypoint.clone(),
+        () => spec.entrypoint.clone(),
+    };
+    // Docker drops the image's command where the entrypoint is replaced.
+    let keeps_cmd = spec.entrypoint.is_empty() && !spec.clear_entrypoint;
+    let cmd = if spec.cmd.is_empty() && keeps_cmd {
+        &image.cmd
+    } else {
+        &spec.cmd
+    };
+    let exposed: Map<String, Value> = image
+        .exposed_ports
+        .iter()
+        .cloned()
+        .chain(spec.ports.iter().map(port_name))
+        .map(|port| (port, json!({})))
+        .collect();
+    json!({
+        "Hostname": or(&spec.hostname, short_id(&container.id)),
+        "User": or(&spec.user, &image.user),
+        "Tty": spec.terminal,
+        "OpenStdin": spec.open_stdin,
+        "StdinOnce": spec.stdin_once,
+        "Env": env,
+        "Cmd": cmd,
+        "Image": spec.image,
+        "WorkingDir": or(&spec.working_dir, &image.working_dir),
+        "Entrypoint": entrypoint,
+        "Labels": labels,
+        "ExposedPorts": exposed,
+        "StopSignal": or(&spec.stop_signal, &image.stop_signal),
+        "StopTimeout": spec.stop_timeout_seconds,
+    })
+}
+
+fn network_settings(container: &Container, spec: &ContainerSpec) -> Value {
+    let mut ports = port_map(&container.ports);
+    for exposed in exposed_ports(container) {
+        ports.entry(exposed).or_insert(Value::Null);
+    }
+    let endpoint = json!({
+        "IPAddress": container.ip_address,
+        "IPPrefixLen": container.prefix_length,
+        "Gateway": container.gateway,
+        "MacAddress": container.mac_address,
+    });
+    json!({
+        "IPAddress": container.ip_address,
+        "IPPrefixLen": container.prefix_length,
+        "Gateway": container.gateway,
+        "MacAddress": container.mac_address,
+        "Ports": ports,
+        "Networks": { network(spec): endpoint },
+    })
+}
+
+fn port_name(binding: &PortBinding) -> String {
+    format!("{}/{}", binding.container_port, binding.protocol)
+}
+
+fn port_map(bindings: &[PortBinding]) -> Map<String, Value> {
+    let mut map = Map::new();
+    for binding in bindings {
+        let host = match binding.host_port {
+            0 => String::new(),
+            port => port.to_string(),
+        };
+        let entry = map.entry(port_name(binding)).or_insert_with(|| json!([]));
+        if let Value::Array(hosts) = entry {
+            hosts.push(json!({"HostIp": binding.host_address, "HostPort": host}));
+        }
+    }
+    map
+}

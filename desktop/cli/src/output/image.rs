@@ -1,0 +1,71 @@
+//! Images, as `images` and `inspect` show them.
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+use wherry_client::size;
+use wherry_proto::v1::Image;
+
+use super::human;
+use super::reference::{familiar, short_id, split_tag};
+
+/// Returns the rows of an image in `images`, one for each of its names.
+pub(crate) fn rows(image: &Image, full: bool, now: SystemTime) -> Vec<Value> {
+    let row = |repository: &str, tag: &str| {
+        json!({
+            "CreatedAt": human::date(image.created.as_ref()),
+            "CreatedSince": format!("{} ago", human::since(image.created.as_ref(), now)),
+            "Digest": if image.manifest_digest.is_empty() { "<none>" } else { image.manifest_digest.as_str() },
+            "ID": if full { image.id.as_str() } else { short_id(&image.id) },
+            "Repository": repository,
+            "Size": size::decimal(image.size),
+            "Tag": tag,
+        })
+    };
+    if image.tags.is_empty() {
+        return vec![row("<none>", "<none>")];
+    }
+    image
+        .tags
+        .iter()
+        .map(|tag| {
+            let (repository, tag) = split_tag(familiar(tag));
+            row(repository, tag)
+        })
+        .collect()
+}
+
+/// Returns an image in the shape of `docker image inspect`.
+pub(crate) fn inspect(image: &Image) -> Value {
+    let config = image.config.clone().unwrap_or_default();
+    let set = |items: &[String]| -> Value {
+        let entries = items.iter().map(|item| (item.clone(), json!({})));
+        Value::Object(entries.collect())
+    };
+    let labels: serde_json::Map<String, Value> = config
+        .labels
+        .into_iter()
+        .map(|(key, value)| (key, value.into()))
+        .collect();
+    json!({
+        "Id": image.id,
+        "RepoTags": image.tags.iter().map(|tag| familiar(tag)).collect::<Vec<_>>(),
+        "Digest": image.manifest_digest,
+        "Created": human::rfc3339(image.created.as_ref()),
+        "Architecture": image.architecture,
+        "Os": image.os,
+        "Size": image.size,
+        "Config": {
+            "User": config.user,
+            "Env": config.env,
+            "Entrypoint": config.entrypoint,
+            "Cmd": config.cmd,
+            "WorkingDir": config.working_dir,
+            "Labels": labels,
+            "ExposedPorts": set(&config.exposed_ports),
+            "Volumes": set(&config.volumes),
+            "StopSignal": config.stop_signal,
+        },
+        "RootFS": { "Type": "layers", "Layers": image.layers },
+    })
+}

@@ -1,0 +1,52 @@
+//! What commands print: tables, templates, and the shapes that Docker gives
+//! containers and images.
+
+mod container;
+mod human;
+mod image;
+mod listing;
+mod reference;
+mod table;
+mod template;
+
+pub(crate) use container::{inspect as inspect_container, row as container_row, status_name};
+pub(crate) use human::duration as human_duration;
+pub(crate) use image::{inspect as inspect_image, rows as image_rows};
+pub(crate) use listing::{Listing, print_listing};
+pub(crate) use reference::{familiar, normalised};
+pub(crate) use table::Table;
+pub(crate) use template::Template;
+
+use std::io::{self, Write};
+
+use crate::failure::{Failure, PIPE_CLOSED};
+
+/// Writes to standard output. Where its reader is gone, the failure is a quiet one.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::reported(PIPE_CLOSED),
+            _ => Failure::new(format!("cannot write to standard output: {error}")),
+        })
+}
+
+/// Writes a line to standard output.
+pub(crate) fn print_line(text: &str) -> Result<(), Failure> {
+    print(&format!("{text}\n"))
+}
+
+/// Writes JSON to standard output, for people and programs.
+pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new(format!("cannot write the answer as JSON: {error}")))?;
+    print_line(&text)
+}
+
+/// Writes a line of this command's own to standard error.
+pub(crate) fn complain(message: &str) {
+    // Where standard error is closed, there is nobody to tell.
+    let _ = writeln!(io::stderr(), "wherry: {message}");
+}
