@@ -130,14 +130,16 @@ impl Driver for Bridge {
     }
 
     fn teardown(&self, context: &Context, record: &Record) -> Vec<NetworkError> {
-        let mut failures = Vec::new();
-        // Not left to the namespace's end, which may be long after: until then
-        // the bridge would send the next owner's packets to this port.
-        if let Some(veth) = &record.veth {
-            failures.extend(remove_link(veth).err());
-        }
-        failures.extend(namespace::remove(&context.netns(&record.id)).err());
-        failures
+        let path = context.netns(&record.id);
+        namespace::remove(&path).err().into_iter().collect()
+    }
+
+    /// Removes the veth pair, for which the kernel waits through several RCU
+    /// grace periods. The namespace's end would remove it too, but later still,
+    /// and until then the bridge sends the address's packets to this port.
+    fn reclaim(&self, _: &Context, record: &Record) -> Vec<NetworkError> {
+        let removed = record.veth.as_deref().map(remove_link);
+        removed.and_then(Result::err).into_iter().collect()
     }
 }
 

@@ -40,6 +40,13 @@ pub(super) struct Turn<'a> {
     id: &'a str,
 }
 
+impl Turn<'_> {
+    /// Leaves the right with the container: [`Context::take_over`] finds it.
+    pub(super) fn leave(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         lock(&self.context.busy).remove(self.id);
@@ -88,6 +95,11 @@ impl Context {
         Turn { context: self, id }
     }
 
+    /// Returns the right that somebody left.
+    pub(super) fn take_over<'a>(&'a self, id: &'a str) -> Turn<'a> {
+        Turn { context: self, id }
+    }
+
     /// Returns where a container's namespace is kept.
     pub(super) fn netns(&self, id: &str) -> PathBuf {
         self.netns_folder().join(id)
@@ -101,6 +113,22 @@ impl Context {
     /// Returns a container's record.
     pub(super) fn record(&self, id: &str) -> Option<Record> {
         lock(&self.state).records.get(id).cloned()
+    }
+
+    /// Returns the record of a container that has its network.
+    pub(super) fn attached(&self, id: &str) -> Option<Record> {
+        self.record(id).filter(|record| !record.leaving)
+    }
+
+    /// Strikes a container out for everybody but the kernel. Its address stays
+    /// taken until [`Context::forget`].
+    pub(super) fn detach(&self, id: &str) {
+        if let Some(record) = lock(&self.state).records.get_mut(id) {
+            record.leaving = true;
+            if let Some(address) = record.address {
+                self.zone.remove(address);
+            }
+        }
     }
 
     /// Returns all records.
@@ -193,7 +221,7 @@ impl Context {
                     attachment.dns = vec![IpAddr::V4(gateway)];
                 }
             }
-            NetworkMode::Container(target) => match self.record(target) {
+            NetworkMode::Container(target) => match self.attached(target) {
                 // Never a chain: the driver writes the last one's id down.
                 Some(target) if !matches!(target.mode, NetworkMode::Container(_)) => {
                     attachment = self.attachment(&target);

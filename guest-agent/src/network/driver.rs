@@ -14,8 +14,14 @@ pub(super) trait Driver: Send + Sync {
     /// Makes what the container needs. What a failed attempt leaves, `teardown`
     /// of the record that it kept removes.
     fn setup(&self, context: &Context, request: &SetupRequest) -> Result<Record, NetworkError>;
-    /// Removes everything, goes on after failures, and returns all of them.
+    /// Takes the container's network away, goes on after failures, and returns
+    /// all of them. Fine if there is nothing.
     fn teardown(&self, context: &Context, record: &Record) -> Vec<NetworkError>;
+    /// Removes what the kernel takes long to remove and nobody needs to wait
+    /// for. Until it has succeeded nobody else gets the address.
+    fn reclaim(&self, _: &Context, _: &Record) -> Vec<NetworkError> {
+        Vec::new()
+    }
 }
 
 /// Returns the record that a request begins with. The short id is a name too,
@@ -36,6 +42,7 @@ pub(super) fn new_record(request: &SetupRequest, mode: NetworkMode) -> Record {
         names,
         address: None,
         veth: None,
+        leaving: false,
     }
 }
 
@@ -131,7 +138,7 @@ fn target(context: &Context, request: &SetupRequest) -> Result<String, NetworkEr
         Record {
             mode: NetworkMode::Container(owner),
             ..
-        } => context.record(&owner).ok_or_else(not_running)?,
+        } => context.attached(&owner).ok_or_else(not_running)?,
         record => record,
     };
     if owner.id == request.id {

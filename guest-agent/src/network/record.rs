@@ -23,6 +23,9 @@ pub(super) struct Record {
     /// The guest's end of its veth pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) veth: Option<String>,
+    /// Its network is gone for all but the kernel, which still works on it.
+    #[serde(skip)]
+    pub(super) leaving: bool,
 }
 
 /// The folder with one file for each record. It lies on a tmpfs, as the

@@ -1,8 +1,9 @@
 //! The network of all containers, as the rest of the agent sees it.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
@@ -11,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::bridge::{Bridge, remove_other_ports};
-use super::context::Context;
+use super::context::{Context, lock};
 use super::dns::Zone;
 use super::driver::{Driver, Host, Isolated, Joined};
 use super::options::Options;
@@ -36,6 +37,15 @@ struct Shared {
     context: Context,
     bridge: Bridge,
     turns: Semaphore,
+    leaving: Mutex<Leaving>,
+}
+
+/// The containers whose networks the kernel still has to remove.
+#[derive(Default)]
+struct Leaving {
+    queue: VecDeque<Record>,
+    /// Whether a thread works the queue off.
+    attended: bool,
 }
 
 impl Network {
@@ -54,11 +64,13 @@ impl Network {
         let context = Context::open(options, zone)?;
         let bridge = Bridge::new(Handle::current());
         let turns = Semaphore::new(AT_ONCE);
+        let leaving = Mutex::default();
         Ok(Self {
             shared: Arc::new(Shared {
                 context,
                 bridge,
                 turns,
+                leaving,
             }),
         })
     }
@@ -75,8 +87,10 @@ impl Network {
             .await?
     }
 
-    /// Takes a container's network away and gives its address back. Fine if it
-    /// has none, or half of one.
+    /// Takes a container's network away. Fine if it has none, or half of one.
+    /// The address is given back as soon as the kernel has removed the veth
+    /// pair, shortly after this returns; a new setup of the same container
+    /// waits for it.
     ///
     /// # Errors
     /// Every failure; it goes on after each. The address stays taken then, and
@@ -84,7 +98,7 @@ impl Network {
     pub(crate) async fn teardown(&self, id: &str) -> Result<(), Vec<NetworkError>> {
         let owned = id.to_owned();
         let failures = self
-            .blocking(id, move |shared| shared.teardown(&owned))
+            .blocking(id, move |shared| Shared::detach(shared, &owned))
             .await
             .unwrap_or_else(|error| vec![error]);
         if failures.is_empty() {
@@ -115,7 +129,7 @@ impl Network {
 
     /// Returns what a container has, none if it has not been set up.
     pub(crate) fn attachment(&self, id: &str) -> Option<Attachment> {
-        let record = self.shared.context.record(id)?;
+        let record = self.shared.context.attached(id)?;
         Some(self.shared.context.attachment(&record))
     }
 
@@ -203,7 +217,7 @@ impl Network {
     async fn blocking<T: Send + 'static>(
         &self,
         what: &str,
-        work: impl FnOnce(&Shared) -> T + Send + 'static,
+        work: impl FnOnce(&Arc<Shared>) -> T + Send + 'static,
     ) -> Result<T, NetworkError> {
         let interrupted = || NetworkError::Interrupted(what.to_owned());
         let _turn = self
@@ -254,12 +268,47 @@ impl Shared {
         }
     }
 
-    fn teardown(&self, id: &str) -> Vec<NetworkError> {
+    /// Takes a container's network away and leaves the slow rest to a thread
+    /// of its own: together it takes the kernel tens of milliseconds.
+    fn detach(shared: &Arc<Self>, id: &str) -> Vec<NetworkError> {
         if let Err(error) = checked(id) {
             return vec![error];
         }
-        let _turn = self.context.turn(id);
-        self.remove(id)
+        let context = &shared.context;
+        let turn = context.turn(id);
+        let Some(record) = context.record(id).filter(|record| record.veth.is_some()) else {
+            return shared.remove(id);
+        };
+        let failures = shared.driver(&record.mode).teardown(context, &record);
+        if failures.is_empty() {
+            context.detach(id);
+            turn.leave();
+            let mut leaving = lock(&shared.leaving);
+            leaving.queue.push_back(record);
+            if !std::mem::replace(&mut leaving.attended, true) {
+                let shared = shared.clone();
+                tokio::task::spawn_blocking(move || shared.reclaim());
+            }
+        }
+        failures
+    }
+
+    /// Works the queue of leaving containers off.
+    fn reclaim(&self) {
+        loop {
+            let record = {
+                let mut leaving = lock(&self.leaving);
+                let next = leaving.queue.pop_front();
+                leaving.attended = next.is_some();
+                next
+            };
+            let Some(record) = record else { return };
+            let _turn = self.context.take_over(&record.id);
+            for failure in self.remove_record(&record) {
+                let failure = &failure as &dyn std::error::Error;
+                tracing::warn!(container = record.id, failure, "cannot remove a network");
+            }
+        }
     }
 
     /// Removes what there is of a container's network, whatever it is.
@@ -277,7 +326,9 @@ impl Shared {
     }
 
     fn remove_record(&self, record: &Record) -> Vec<NetworkError> {
-        let mut failures = self.driver(&record.mode).teardown(&self.context, record);
+        let driver = self.driver(&record.mode);
+        let mut failures = driver.teardown(&self.context, record);
+        failures.extend(driver.reclaim(&self.context, record));
         if failures.is_empty() {
             failures.extend(self.context.forget(record).err());
         }
@@ -289,7 +340,8 @@ impl Shared {
         let mut failures = Vec::new();
         for record in self.context.records() {
             if !running(&record.id) {
-                failures.extend(self.teardown(&record.id));
+                let _turn = self.context.turn(&record.id);
+                failures.extend(self.remove(&record.id));
             }
         }
         match files(&self.context.netns_folder()) {

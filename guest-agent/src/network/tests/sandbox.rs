@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -62,10 +63,14 @@ impl Sandbox {
         Network::open(self.options(&[])).unwrap()
     }
 
-    /// Asserts that no container has left anything.
-    pub(super) fn assert_clean(&self) {
+    /// Waits until the kernel has removed what no container needs any more, and
+    /// asserts that nothing is left.
+    pub(super) async fn assert_clean(&self) {
+        wait_until("the last record is removed", || {
+            self.entries("network").is_empty()
+        })
+        .await;
         assert_eq!(self.entries("netns"), Vec::<PathBuf>::new());
-        assert_eq!(self.entries("network"), Vec::<PathBuf>::new());
         let names: Vec<_> = links().into_iter().map(|link| link.name).collect();
         assert!(
             !names.iter().any(|name| name.starts_with("veth")),
@@ -80,6 +85,15 @@ impl Sandbox {
             Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
             Err(_) => Vec::new(),
         }
+    }
+}
+
+/// Waits for a condition, for at most ten seconds.
+pub(super) async fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within ten seconds: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
