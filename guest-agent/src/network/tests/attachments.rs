@@ -321,21 +321,27 @@ fn cost_of_a_container() {
             "first, with bridge, rules and name server: {:?}",
             begun.elapsed()
         );
-        for mode in [NetworkMode::Bridge, NetworkMode::None] {
+        for (mode, pause) in [
+            (NetworkMode::None, 0),
+            (NetworkMode::Bridge, 0),
+            (NetworkMode::Bridge, 100),
+        ] {
             let mut up = Vec::new();
             let mut down = Vec::new();
-            for _ in 0..50 {
+            for turn in 0..50 {
+                let name = format!("c{turn}x");
                 let begun = Instant::now();
-                network.setup(request("c", mode.clone())).await.unwrap();
+                network.setup(request(&name, mode.clone())).await.unwrap();
                 up.push(begun.elapsed());
                 let begun = Instant::now();
-                network.teardown(&id("c")).await.unwrap();
+                network.teardown(&id(&name)).await.unwrap();
                 down.push(begun.elapsed());
+                tokio::time::sleep(Duration::from_millis(pause)).await;
             }
             up.sort();
             down.sort();
             println!(
-                "{mode:?}: setup median {:?}, teardown median {:?}",
+                "{mode:?}, then {pause} ms: setup median {:?}, teardown median {:?}",
                 up[25], down[25]
             );
         }
