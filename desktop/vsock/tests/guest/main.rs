@@ -81,7 +81,7 @@ async fn round_trip(vm: &Vm) {
 }
 
 async fn throughput(vm: &Vm) {
-    const BYTES: u64 = 512 << 20;
+    const BYTES: u64 = 128 << 20;
     for (name, give, take) in [("in", BYTES, 0), ("out", 0, BYTES), ("both", BYTES, BYTES)] {
         let order = Order {
             give,

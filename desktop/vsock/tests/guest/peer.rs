@@ -28,6 +28,7 @@ unsafe extern "C" {
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn bind(fd: c_int, address: *const SockaddrVm, len: u32) -> c_int;
     fn listen(fd: c_int, backlog: c_int) -> c_int;
+    fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const u64, len: u32) -> c_int;
     fn accept(fd: c_int, address: *mut c_void, len: *mut u32) -> c_int;
     fn shutdown(fd: c_int, how: c_int) -> c_int;
     fn mount(
@@ -43,6 +44,8 @@ unsafe extern "C" {
 const AF_VSOCK: c_int = 40;
 const SOCK_STREAM: c_int = 1;
 const ANY_CID: u32 = u32::MAX;
+const BUFFER_SIZE: c_int = 0;
+const BUFFER_MAX_SIZE: c_int = 2;
 const SHUT_WR: c_int = 1;
 const SYS_FINIT_MODULE: c_long = if cfg!(target_arch = "x86_64") { 313 } else { 273 };
 
@@ -142,6 +145,11 @@ fn listen_on(port: u32) -> File {
     unsafe {
         let fd = socket(AF_VSOCK, SOCK_STREAM, 0);
         assert!(fd >= 0, "socket: {}", std::io::Error::last_os_error());
+        // Connections inherit it. With Linux's 256 KiB the host waits for credit
+        // while the guest copies.
+        let window = 2 << 20;
+        setsockopt(fd, AF_VSOCK, BUFFER_MAX_SIZE, &window, 8);
+        setsockopt(fd, AF_VSOCK, BUFFER_SIZE, &window, 8);
         let len = size_of::<SockaddrVm>() as u32;
         assert_eq!(bind(fd, &address, len), 0, "{}", std::io::Error::last_os_error());
         assert_eq!(listen(fd, 1024), 0, "{}", std::io::Error::last_os_error());
