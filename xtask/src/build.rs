@@ -1,0 +1,94 @@
+//! Builds of the programs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::{guest, setup};
+
+/// Builds `wherry`, `wherryd` and the guest image.
+pub(crate) fn all() -> anyhow::Result<()> {
+    setup::install(setup::BUILD)?;
+    host()?;
+    guest::build()
+}
+
+/// Builds `wherry` and `wherryd` into `target/release`.
+pub(crate) fn host() -> anyhow::Result<()> {
+    cargo(&["build", "--release", "-p", "wherry", "-p", "wherry-engine"])
+}
+
+/// Builds the agent as one static program and returns its path.
+///
+/// A target is named though it is the machine's own, so that static linking
+/// applies to the agent and not to the build scripts.
+pub(crate) fn agent() -> anyhow::Result<PathBuf> {
+    let architecture = std::env::consts::ARCH;
+    let target = format!("{architecture}-unknown-linux-gnu");
+    let flags = format!(
+        "CARGO_TARGET_{}_RUSTFLAGS",
+        target.to_uppercase().replace('-', "_")
+    );
+    let mut command = cargo_command(&[
+        "build",
+        "--release",
+        "--target",
+        &target,
+        "-p",
+        "wherry-guest-agent",
+    ]);
+    command
+        .env(flags, "-C target-feature=+crt-static")
+        .env("LIBSECCOMP_LINK_TYPE", "static")
+        .env(
+            "LIBSECCOMP_LIB_PATH",
+            format!("/usr/lib/{architecture}-linux-gnu"),
+        );
+    run(command)?;
+    Ok(target_folder().join(target).join("release/wherry-agent"))
+}
+
+/// Runs cargo in the workspace.
+pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+    run(cargo_command(arguments))
+}
+
+pub(crate) fn cargo_command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(workspace());
+    command
+}
+
+/// Runs a command and fails if it does.
+pub(crate) fn run(mut command: Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {program}"))?;
+    if !status.success() {
+        let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+        bail!("{program} {} failed ({status})", arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// The workspace's folder.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+}
+
+/// Cargo's folder for what it builds.
+pub(crate) fn target_folder() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => workspace().join(folder),
+        None => workspace().join("target"),
+    }
+}
+
+/// Where the release build lies.
+pub(crate) fn release_folder() -> PathBuf {
+    target_folder().join("release")
+}

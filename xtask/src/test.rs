@@ -1,0 +1,58 @@
+//! Lints and tests, from the quickest to the slowest.
+
+use crate::build::{self, cargo, cargo_command, run as run_command};
+use crate::{check_targets, setup};
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Leave out the tests that boot the guest, and the other systems.
+    #[arg(long)]
+    quick: bool,
+    /// Run only the end-to-end tests whose name contains this.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+}
+
+/// Runs everything that must pass before a change lands.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    setup::install(setup::BUILD)?;
+    setup::install(setup::RUN)?;
+    if let Some(name) = &options.only {
+        build::all()?;
+        return end_to_end(&[name]);
+    }
+    step("format");
+    cargo(&["fmt", "--all", "--check"])?;
+    step("lints");
+    cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ])?;
+    step("unit and integration tests");
+    cargo(&["test", "--workspace", "--exclude", "wherry-tests"])?;
+    if options.quick {
+        return Ok(());
+    }
+    step("release build and guest image");
+    build::all()?;
+    step("end-to-end tests");
+    end_to_end(&[])?;
+    step("other systems");
+    check_targets::run_all()
+}
+
+fn end_to_end(filter: &[&str]) -> anyhow::Result<()> {
+    let mut command = cargo_command(&["test", "-p", "wherry-tests", "--", "--test-threads=1"]);
+    command
+        .args(filter)
+        .env("WHERRY_PROGRAMS", build::release_folder());
+    run_command(command)
+}
+
+fn step(name: &str) {
+    eprintln!("==> {name}");
+}
