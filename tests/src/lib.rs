@@ -1,1 +1,10 @@
-//! Placeholder.
+//! What the end-to-end tests and the benchmarks share: an engine of their own,
+//! images to run in it, and ways to reach what runs.
+
+pub mod archive;
+mod engine;
+pub mod net;
+pub mod process;
+pub mod wait;
+
+pub use engine::{Engine, IMAGE, Ran};

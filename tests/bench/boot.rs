@@ -1,0 +1,91 @@
+//! Cold start, beside the same kernel with an init that prints a line.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use wherry_tests::Engine;
+
+use crate::figure::{Bound, Figure, median};
+
+const RUNS: usize = 5;
+
+pub(crate) fn measure(_: &Engine) -> anyhow::Result<Vec<Figure>> {
+    // An engine of its own, of which only the machine is started again.
+    let engine = Engine::new()?;
+    engine.succeed(&["machine", "start"])?;
+    let accelerator = engine.status()?["Accelerator"]
+        .as_str()
+        .context("no accelerator")?
+        .to_owned();
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        engine.succeed(&["machine", "stop"])?;
+        let begun = Instant::now();
+        engine.succeed(&["machine", "start"])?;
+        ours.push(begun.elapsed().as_secs_f64());
+        engine.succeed(&["machine", "stop"])?;
+        bare.push(boot_bare(&accelerator)?);
+        engine.succeed(&["machine", "start"])?;
+    }
+    Ok(vec![Figure::new(
+        "cold_start",
+        (median(ours), "s"),
+        ("the same kernel, a bare init", Some(median(bare))),
+        ("at most 1.3 times", Bound::RatioAtMost(1.3)),
+    )])
+}
+
+/// Boots the kernel with the bare init and returns the seconds until its line.
+fn boot_bare(accelerator: &str) -> anyhow::Result<f64> {
+    let initramfs = std::env::var("WHERRY_BARE_INIT").context("run this by `cargo xtask bench`")?;
+    let programs = std::env::var("WHERRY_PROGRAMS")?;
+    let accelerator = match accelerator {
+        "tcg" => "tcg,thread=multi",
+        other => other,
+    };
+    let begun = Instant::now();
+    let mut child = Command::new(format!("qemu-system-{}", std::env::consts::ARCH))
+        .args([
+            "-M",
+            "microvm,pcie=on,acpi=on,rtc=on",
+            "-accel",
+            accelerator,
+        ])
+        .args([
+            "-smp",
+            "2",
+            "-cpu",
+            "max",
+            "-m",
+            "1G",
+            "-nodefaults",
+            "-no-user-config",
+        ])
+        .args(["-display", "none", "-no-reboot", "-serial", "stdio"])
+        .args([
+            "-kernel",
+            &format!("{programs}/guest/kernel"),
+            "-initrd",
+            &initramfs,
+        ])
+        .args(["-append", "console=ttyS0 quiet panic=-1"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = child.stdout.take().context("no output")?;
+    let mut seconds = None;
+    for line in BufReader::new(output).lines() {
+        if line?.contains("bare init") {
+            seconds = Some(begun.elapsed().as_secs_f64());
+            break;
+        }
+    }
+    let _ = child.kill();
+    child.wait()?;
+    match seconds {
+        Some(seconds) => Ok(seconds),
+        None => bail!("the bare init printed nothing"),
+    }
+}

@@ -1,0 +1,86 @@
+//! Latency of commands, beside a bare fork and exec in the guest.
+
+use std::time::Instant;
+
+use wherry_tests::{Engine, IMAGE};
+
+use crate::figure::{Bound, Figure, median};
+
+const RUNS: usize = 10;
+const CONTAINERS: usize = 20;
+
+pub(crate) fn measure(engine: &Engine) -> anyhow::Result<Vec<Figure>> {
+    engine.succeed(&["run", "-d", "--name", "latency", IMAGE, "sleep", "100000"])?;
+    let bare = fork_and_exec(engine)?;
+    let run = repeated(|| engine.succeed(&["run", "--rm", IMAGE, "true"]).map(drop))?;
+    let exec = repeated(|| engine.succeed(&["exec", "latency", "true"]).map(drop))?;
+    engine.succeed(&["rm", "-f", "latency"])?;
+
+    let begun = Instant::now();
+    for _ in 0..CONTAINERS {
+        engine.succeed(&["run", "--rm", IMAGE, "true"])?;
+    }
+    let sequence = begun.elapsed().as_secs_f64();
+    let begun = Instant::now();
+    let children: Vec<_> = (0..CONTAINERS)
+        .map(|_| engine.spawn(&["run", "--rm", IMAGE, "true"]))
+        .collect::<Result<_, _>>()?;
+    for child in children {
+        let output = child.wait_with_output()?;
+        anyhow::ensure!(output.status.success(), "{output:?}");
+    }
+    let at_once = begun.elapsed().as_secs_f64();
+    // dockerd is the comparator of the target; it is not in this run, so the
+    // target counts as missed.
+    let unknown = || {
+        (
+            "a quarter of dockerd's",
+            Bound::ValueAtMost(f64::NEG_INFINITY),
+        )
+    };
+    Ok(vec![
+        Figure::new(
+            "run_true",
+            (run * 1e3, "ms"),
+            ("a bare fork and exec", Some(bare * 1e3)),
+            unknown(),
+        ),
+        Figure::new(
+            "exec_true",
+            (exec * 1e3, "ms"),
+            ("a bare fork and exec", Some(bare * 1e3)),
+            unknown(),
+        ),
+        Figure::new(
+            "run_twenty",
+            (at_once, "s"),
+            ("one after the other", Some(sequence)),
+            ("faster than in sequence", Bound::RatioAtMost(1.0)),
+        ),
+    ])
+}
+
+/// Seconds that a shell in the guest takes to start and reap one program.
+fn fork_and_exec(engine: &Engine) -> anyhow::Result<f64> {
+    const TIMES: usize = 50;
+    let loop_of =
+        |times: usize| format!("i=0; while [ $i -lt {times} ]; do /bin/true; i=$((i+1)); done");
+    let time = |times| {
+        repeated(|| {
+            engine
+                .succeed(&["exec", "latency", "sh", "-c", &loop_of(times)])
+                .map(drop)
+        })
+    };
+    Ok((time(TIMES)? - time(0)?) / TIMES as f64)
+}
+
+fn repeated(mut action: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let mut times = Vec::new();
+    for _ in 0..RUNS {
+        let begun = Instant::now();
+        action()?;
+        times.push(begun.elapsed().as_secs_f64());
+    }
+    Ok(median(times))
+}

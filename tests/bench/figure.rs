@@ -1,0 +1,105 @@
+//! One figure, its comparator and its target.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+/// Every figure there is, behind the group that measures it.
+pub(crate) const NAMES: &[(&str, &str)] = &[
+    ("boot", "cold_start"),
+    ("memory", "agent_memory"),
+    ("memory", "shim_memory"),
+    ("memory", "machine_memory"),
+    ("commands", "run_true"),
+    ("commands", "exec_true"),
+    ("commands", "run_twenty"),
+    ("forward", "port_round_trip"),
+    ("forward", "port_in"),
+    ("forward", "port_out"),
+    ("forward", "port_in_64"),
+    ("forward", "port_connections"),
+    ("images", "load"),
+];
+
+/// One figure.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    pub(crate) value: f64,
+    pub(crate) unit: &'static str,
+    pub(crate) comparator: &'static str,
+    pub(crate) comparator_value: Option<f64>,
+    /// The value over the comparator's.
+    pub(crate) ratio: Option<f64>,
+    /// What TARGETS asks for, in words.
+    pub(crate) target: &'static str,
+    pub(crate) met: bool,
+}
+
+/// What must hold for a figure to meet its target.
+pub(crate) enum Bound {
+    /// At most this many times the comparator.
+    RatioAtMost(f64),
+    /// At least this many times the comparator.
+    RatioAtLeast(f64),
+    /// At most this value.
+    ValueAtMost(f64),
+}
+
+impl Figure {
+    pub(crate) fn new(
+        name: &'static str,
+        (value, unit): (f64, &'static str),
+        (comparator, comparator_value): (&'static str, Option<f64>),
+        (target, bound): (&'static str, Bound),
+    ) -> Self {
+        let ratio = comparator_value.map(|other| value / other);
+        let met = match bound {
+            Bound::RatioAtMost(most) => ratio.is_some_and(|ratio| ratio <= most),
+            Bound::RatioAtLeast(least) => ratio.is_some_and(|ratio| ratio >= least),
+            Bound::ValueAtMost(most) => value <= most,
+        };
+        Self {
+            name,
+            value,
+            unit,
+            comparator,
+            comparator_value,
+            ratio,
+            target,
+            met,
+        }
+    }
+}
+
+/// Returns the middle one of some figures.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Returns a table for people.
+pub(crate) fn table(figures: &[Figure]) -> String {
+    let mut table = String::new();
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.2}"));
+    let _ = writeln!(
+        table,
+        "{:<18}{:>10} {:<6}{:>12} {:<34}{:>7}  {:<28}met",
+        "what", "value", "", "comparator", "", "ratio", "target"
+    );
+    for figure in figures {
+        let _ = writeln!(
+            table,
+            "{:<18}{:>10.2} {:<6}{:>12} {:<34}{:>7}  {:<28}{}",
+            figure.name,
+            figure.value,
+            figure.unit,
+            number(figure.comparator_value),
+            figure.comparator,
+            number(figure.ratio),
+            figure.target,
+            if figure.met { "yes" } else { "NO" },
+        );
+    }
+    table
+}

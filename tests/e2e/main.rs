@@ -1,0 +1,72 @@
+//! The end-to-end tests. They drive `wherry` as a user would, against a guest
+//! that QEMU boots. Most share one machine, because booting is what takes time;
+//! those that break things have one of their own.
+
+mod bad_input;
+mod containers;
+mod failures;
+mod images;
+mod ports;
+mod shares;
+mod streams;
+mod terminal;
+
+use std::sync::{Arc, OnceLock};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use wherry_tests::Engine;
+
+/// A test on the shared machine.
+type Shared = fn(&Engine) -> anyhow::Result<()>;
+
+/// A test with engines of its own.
+type Alone = fn() -> anyhow::Result<()>;
+
+/// The machine that tests share, booted by the first one that needs it.
+#[derive(Default)]
+struct SharedEngine(OnceLock<Result<Engine, String>>);
+
+impl SharedEngine {
+    fn get(&self) -> Result<&Engine, Failed> {
+        self.0
+            .get_or_init(|| Engine::started().map_err(|error| format!("{error:#}")))
+            .as_ref()
+            .map_err(|error| Failed::from(format!("the shared machine did not start: {error}")))
+    }
+}
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // Two processors that emulate a guest have no time for two tests.
+    arguments.test_threads = Some(1);
+    let engine = Arc::new(SharedEngine::default());
+    let mut trials = Vec::new();
+    for (group, tests) in [
+        ("containers", containers::TESTS),
+        ("streams", streams::TESTS),
+        ("terminal", terminal::TESTS),
+        ("ports", ports::TESTS),
+        ("shares", shares::TESTS),
+        ("images", images::TESTS),
+        ("bad_input", bad_input::TESTS),
+    ] {
+        for &(name, test) in tests {
+            let engine = engine.clone();
+            trials.push(Trial::test(format!("{group}::{name}"), move || {
+                let engine = engine.get()?;
+                run(|| test(engine))
+            }));
+        }
+    }
+    for &(name, test) in bad_input::ALONE.iter().chain(failures::TESTS) {
+        trials.push(Trial::test(format!("alone::{name}"), move || run(test)));
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // Stops the shared machine, which `exit` would not.
+    drop(engine);
+    conclusion.exit();
+}
+
+fn run(test: impl FnOnce() -> anyhow::Result<()>) -> Result<(), Failed> {
+    test().map_err(|error| Failed::from(format!("{error:#}")))
+}
