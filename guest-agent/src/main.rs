@@ -5,6 +5,7 @@
 //! short-lived creator of containers.
 
 mod event;
+mod image;
 mod init;
 mod network;
 mod runtime;

@@ -1,0 +1,313 @@
+use std::collections::BTreeMap;
+use std::io::{self, BufRead};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timestamps};
+use rustix::io::Errno;
+
+use super::metadata::{apply_to_name, apply_to_open, times};
+use super::root::{Refusal, Root, path_of, refuse, set_opaque};
+use super::tar_reader::{Entry, Kind, TarReader};
+use crate::image::Error;
+
+/// image-spec, layer.md, "Whiteouts".
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+/// AUFS's own files, which no other driver takes over.
+const AUFS: &[u8] = b".wh..wh.";
+
+/// Unpacks a whole tar stream into `directory`, which is empty; returns the
+/// bytes of its files. `layer` names it in errors.
+pub(super) fn extract(source: impl BufRead, directory: &Path, layer: &str) -> Result<u64, Error> {
+    let root = Root::open(directory).map_err(|error| Error::path("opening", directory, error))?;
+    let mut tar = TarReader::new(source);
+    let mut extraction = Extraction {
+        root,
+        times: BTreeMap::new(),
+        size: 0,
+    };
+    let broken = |error: io::Error| Error::InvalidArchive(format!("the layer {layer}: {error}"));
+    while let Some(entry) = tar.next_entry().map_err(broken)? {
+        extraction
+            .entry(&mut tar, &entry)
+            .map_err(|failure| failure.into_error(layer, &entry.path))?;
+    }
+    extraction
+        .set_directory_times()
+        .map_err(|error| Error::io(format!("unpacking the layer {layer}"), error))?;
+    Ok(extraction.size)
+}
+
+/// Why an entry was not made.
+enum Failure {
+    Refused(Refusal),
+    Read(io::Error),
+}
+
+impl<E: Into<Refusal>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::Refused(error.into())
+    }
+}
+
+impl Failure {
+    fn into_error(self, layer: &str, path: &[u8]) -> Error {
+        let entry = String::from_utf8_lossy(path).into_owned();
+        match self {
+            Failure::Read(error) => Error::InvalidArchive(format!("the layer {layer}: {error}")),
+            Failure::Refused(Refusal::Unsafe(reason)) => Error::UnsafeEntry {
+                layer: layer.to_owned(),
+                entry,
+                reason,
+            },
+            Failure::Refused(Refusal::System(error)) => {
+                Error::io(format!("unpacking {entry:?} of the layer {layer}"), error)
+            }
+        }
+    }
+}
+
+struct Extraction {
+    root: Root,
+    /// What directories' times are to be in the end, by path.
+    times: BTreeMap<Vec<u8>, Timestamps>,
+    size: u64,
+}
+
+impl Extraction {
+    fn entry<R: BufRead>(&mut self, tar: &mut TarReader<R>, entry: &Entry) -> Result<(), Failure> {
+        if entry.kind == Kind::Other {
+            return Ok(());
+        }
+        let components = components(&entry.path)?;
+        let Some((name, parents)) = components.split_last() else {
+            return self.root_entry(entry);
+        };
+        let parent = self.root.directory(parents)?;
+        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
+            return Ok(whiteout(&parent, name, hidden)?);
+        }
+        match entry.kind {
+            Kind::Regular => self.file(tar, &parent, name, entry)?,
+            Kind::Directory => {
+                self.make_directory(&parent, name)?;
+                apply_to_name(&parent, name, entry)?;
+                self.times.insert(components.join(&b'/'), times(entry));
+            }
+            Kind::HardLink => self.hard_link(&parent, name, &entry.link)?,
+            Kind::Symlink => {
+                if entry.link.is_empty() || entry.link.contains(&0) {
+                    return Ok(refuse("its target is empty or holds a zero byte")?);
+                }
+                self.replacing(&parent, name, || {
+                    rustix::fs::symlinkat(entry.link.as_slice(), &*parent, *name)
+                })?;
+                apply_to_name(&parent, name, entry)?;
+            }
+            Kind::Character | Kind::Block | Kind::Fifo => {
+                let kind = match entry.kind {
+                    Kind::Character => FileType::CharacterDevice,
+                    Kind::Block => FileType::BlockDevice,
+                    _ => FileType::Fifo,
+                };
+                let device = rustix::fs::makedev(entry.device.0, entry.device.1);
+                let mode = Mode::from_raw_mode(entry.mode);
+                self.replacing(&parent, name, || {
+                    rustix::fs::mknodat(&*parent, *name, kind, mode, device)
+                })?;
+                apply_to_name(&parent, name, entry)?;
+            }
+            Kind::Other => {}
+        }
+        Ok(())
+    }
+
+    fn root_entry(&mut self, entry: &Entry) -> Result<(), Failure> {
+        if entry.kind != Kind::Directory {
+            return Ok(refuse("it would replace the root directory")?);
+        }
+        apply_to_open(self.root.descriptor(), entry)?;
+        self.times.insert(Vec::new(), times(entry));
+        Ok(())
+    }
+
+    fn file<R: BufRead>(
+        &mut self,
+        tar: &mut TarReader<R>,
+        parent: &OwnedFd,
+        name: &[u8],
+        entry: &Entry,
+    ) -> Result<(), Failure> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        let file = self.replacing(parent, name, || {
+            rustix::fs::openat(parent, name, flags, mode)
+        })?;
+        match &entry.sparse {
+            None => copy(tar, &file, entry.size)?,
+            Some(sparse) => {
+                rustix::fs::ftruncate(&file, sparse.real_size)?;
+                for (offset, length) in &sparse.extents {
+                    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(*offset))?;
+                    copy(tar, &file, *length)?;
+                }
+            }
+        }
+        self.size += entry.size;
+        apply_to_open(&file, entry)?;
+        Ok(())
+    }
+
+    fn hard_link(&mut self, parent: &OwnedFd, name: &[u8], target: &[u8]) -> Result<(), Refusal> {
+        let target = match components(target) {
+            Err(Refusal::Unsafe(reason)) => {
+                return refuse(&format!("it is a hard link, and in its target {reason}"));
+            }
+            other => other?,
+        };
+        let Some((target_name, target_parents)) = target.split_last() else {
+            return refuse("it is a hard link to the root directory");
+        };
+        let from = self.root.directory(target_parents)?;
+        let link = || rustix::fs::linkat(&*from, *target_name, parent, name, AtFlags::empty());
+        match rustix::fs::statat(&*from, *target_name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => {
+                return refuse("it is a hard link to a file that is not in its layer");
+            }
+            Err(error) => return Err(error.into()),
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                return refuse("it is a hard link to a directory");
+            }
+            Ok(stat) => {
+                let there = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
+                if there
+                    .is_ok_and(|there| (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino))
+                {
+                    return Ok(());
+                }
+            }
+        }
+        self.replacing(parent, name, link)
+    }
+
+    fn make_directory(&mut self, parent: &OwnedFd, name: &[u8]) -> Result<(), Refusal> {
+        let make = || rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700));
+        match make() {
+            Err(Errno::EXIST) => {}
+            other => return Ok(other?),
+        }
+        let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Ok(()),
+            FileType::CharacterDevice if stat.st_rdev == 0 => {
+                self.replacing(parent, name, make)?;
+                Ok(set_opaque(parent, name)?)
+            }
+            _ => self.replacing(parent, name, make),
+        }
+    }
+
+    /// Makes an entry; of two with one name the later stays.
+    fn replacing<T>(
+        &mut self,
+        parent: &OwnedFd,
+        name: &[u8],
+        make: impl Fn() -> Result<T, Errno>,
+    ) -> Result<T, Refusal> {
+        match make() {
+            Err(Errno::EXIST) => {}
+            other => return Ok(other?),
+        }
+        self.root.forget();
+        match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+            Err(Errno::ISDIR) => {
+                use std::os::unix::ffi::OsStrExt;
+                let path = path_of(parent, name);
+                std::fs::remove_dir_all(Path::new(std::ffi::OsStr::from_bytes(&path)))
+                    .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            }
+            other => other?,
+        }
+        Ok(make()?)
+    }
+
+    fn set_directory_times(&self) -> Result<(), Errno> {
+        for (path, times) in &self.times {
+            let set = match self.root.beneath(path) {
+                Ok(directory) => rustix::fs::utimensat(&directory, ".", times, AtFlags::empty()),
+                // Replaced later in the archive, or named through a link.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
+                Err(error) => Err(error),
+            };
+            set?;
+        }
+        Ok(())
+    }
+}
+
+/// Splits an archive's path. A leading slash means the layer's own root, as in
+/// Docker: some builders write their names so.
+fn components(path: &[u8]) -> Result<Vec<&[u8]>, Refusal> {
+    if path.contains(&0) {
+        return refuse("its name holds a zero byte");
+    }
+    let parts: Vec<_> = path
+        .split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty() && *part != b".")
+        .collect();
+    if parts.iter().any(|part| *part == b"..") {
+        return refuse("its name climbs out with ..");
+    }
+    Ok(parts)
+}
+
+fn copy<R: BufRead>(tar: &mut TarReader<R>, file: &OwnedFd, length: u64) -> Result<(), Failure> {
+    let mut left = length;
+    while left > 0 {
+        let piece = tar.content().map_err(Failure::Read)?;
+        let piece = &piece[..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+        if piece.is_empty() {
+            return Err(Failure::Read(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let written = match rustix::io::write(file, piece) {
+            Err(Errno::INTR) => continue,
+            other => other?,
+        };
+        tar.consume(written);
+        left -= written as u64;
+    }
+    Ok(())
+}
+
+/// Writes overlayfs's form of a whiteout. It speaks of the layers below only:
+/// what this layer has of that name stays.
+fn whiteout(parent: &OwnedFd, name: &[u8], hidden: &[u8]) -> Result<(), Refusal> {
+    if name == OPAQUE {
+        return Ok(set_opaque(parent, b"")?);
+    }
+    if name.starts_with(AUFS) {
+        return Ok(());
+    }
+    if matches!(hidden, b"" | b"." | b"..") {
+        return refuse("it is a whiteout of no file");
+    }
+    match rustix::fs::statat(parent, hidden, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+            Ok(set_opaque(parent, hidden)?)
+        }
+        Ok(_) => Ok(()),
+        Err(Errno::NOENT) => {
+            let mode = Mode::from_raw_mode(0);
+            Ok(rustix::fs::mknodat(
+                parent,
+                hidden,
+                FileType::CharacterDevice,
+                mode,
+                0,
+            )?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

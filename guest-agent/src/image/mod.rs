@@ -1,0 +1,47 @@
+//! Images: reading them from archives, keeping them, and making root file
+//! systems of them.
+//!
+//! A [`Store`] lives in one directory on ext4:
+//!
+//! ```text
+//! blobs/sha256/<hex>   manifests and configurations, by digest
+//! layers/<hex>         unpacked layers, by diff id, as overlayfs wants its lower directories
+//! images/images.json   which images there are, and their names
+//! images/tmp/          what is half made; emptied by every open
+//! ```
+//!
+//! Compressed layers are not kept: they would double the space an image takes,
+//! and a push can pack them again from the unpacked ones.
+//!
+//! Whatever changes the store writes and syncs the new files first and then
+//! replaces `images.json` by rename, so that a power cut leaves the old state
+//! or the new one. Everything here blocks: call it on a thread that may.
+
+mod builtin;
+mod digest;
+mod durable;
+mod error;
+mod import;
+mod layer;
+mod load;
+mod oci;
+mod record;
+mod reference;
+mod remove;
+mod snapshot;
+mod store;
+mod time;
+mod user;
+
+pub use builtin::BUILTIN_IMAGES;
+pub use digest::Digest;
+pub use error::Error;
+pub use import::ImportOptions;
+pub use record::{ImageRecord, LayerRecord};
+pub use reference::Reference;
+pub use remove::Removal;
+pub use snapshot::{OverlayMount, unmount_root};
+pub use store::Store;
+pub use user::{User, resolve_user};
+/// What a load or import is doing; goes over the wire as it is.
+pub use wherry_proto::v1::Progress;

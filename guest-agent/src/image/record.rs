@@ -1,0 +1,134 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use wherry_proto::v1;
+
+use super::Digest;
+use super::oci::Configuration;
+use super::time::parse_time;
+
+/// What the store knows of one image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// The digest of the configuration.
+    pub id: Digest,
+    /// The names, normalised (`docker.io/library/nginx:latest`), sorted.
+    pub names: Vec<String>,
+    /// The digest of the manifest. Archives of Docker's older form have none
+    /// and get one of our making.
+    pub manifest_digest: Digest,
+    /// The layers, lowest first.
+    pub layers: Vec<LayerRecord>,
+    /// When the image was made, nanoseconds since 1970.
+    pub created_ns: Option<i64>,
+    /// OCI's word for the processor, `amd64`.
+    pub architecture: String,
+    /// OCI's word for the system, `linux`.
+    pub os: String,
+    /// How to run it.
+    pub config: RunDefaults,
+}
+
+/// One layer of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerRecord {
+    /// The digest of the unpacked tar stream; names the layer's directory.
+    pub diff_id: Digest,
+    /// Bytes of the files in it.
+    pub size: u64,
+}
+
+/// What an image says about running it, as the wire carries it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct RunDefaults {
+    pub user: String,
+    pub env: Vec<String>,
+    pub entrypoint: Vec<String>,
+    pub cmd: Vec<String>,
+    pub working_dir: String,
+    pub labels: BTreeMap<String, String>,
+    pub exposed_ports: Vec<String>,
+    pub volumes: Vec<String>,
+    pub stop_signal: String,
+}
+
+impl ImageRecord {
+    /// Returns the id with its `sha256:`.
+    pub fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    /// Returns the bytes of the files in all layers.
+    pub fn size(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.size).sum()
+    }
+
+    pub(super) fn new(
+        id: Digest,
+        manifest_digest: Digest,
+        configuration: &Configuration,
+        layers: Vec<LayerRecord>,
+    ) -> Self {
+        let run = &configuration.config;
+        ImageRecord {
+            id,
+            names: Vec::new(),
+            manifest_digest,
+            layers,
+            created_ns: configuration.created.as_deref().and_then(parse_time),
+            architecture: configuration.architecture.clone(),
+            os: configuration.os.clone(),
+            config: RunDefaults {
+                user: run.user.clone(),
+                env: run.env.clone(),
+                entrypoint: run.entrypoint.clone(),
+                cmd: run.cmd.clone(),
+                working_dir: run.working_dir.clone(),
+                labels: run.labels.clone(),
+                exposed_ports: run.exposed_ports.keys().cloned().collect(),
+                volumes: run.volumes.keys().cloned().collect(),
+                stop_signal: run.stop_signal.clone(),
+            },
+        }
+    }
+}
+
+impl From<&RunDefaults> for v1::ImageConfig {
+    fn from(config: &RunDefaults) -> Self {
+        v1::ImageConfig {
+            user: config.user.clone(),
+            env: config.env.clone(),
+            entrypoint: config.entrypoint.clone(),
+            cmd: config.cmd.clone(),
+            working_dir: config.working_dir.clone(),
+            labels: config.labels.clone().into_iter().collect(),
+            exposed_ports: config.exposed_ports.clone(),
+            volumes: config.volumes.clone(),
+            stop_signal: config.stop_signal.clone(),
+        }
+    }
+}
+
+impl From<&ImageRecord> for v1::Image {
+    fn from(record: &ImageRecord) -> Self {
+        v1::Image {
+            id: record.id.to_string(),
+            tags: record.names.clone(),
+            manifest_digest: record.manifest_digest.to_string(),
+            created: record.created_ns.map(|ns| prost_types::Timestamp {
+                seconds: ns.div_euclid(1_000_000_000),
+                nanos: i32::try_from(ns.rem_euclid(1_000_000_000)).unwrap_or(0),
+            }),
+            size: record.size(),
+            architecture: record.architecture.clone(),
+            os: record.os.clone(),
+            config: Some((&record.config).into()),
+            layers: record
+                .layers
+                .iter()
+                .map(|layer| layer.diff_id.to_string())
+                .collect(),
+        }
+    }
+}
