@@ -125,9 +125,10 @@ fn usage_error(error: &clap::Error, arguments: &[OsString]) -> String {
         .lines()
         .map(str::trim)
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .filter(|line| !line.is_empty())
+        // That tip is wrong before an image, and no help behind it.
+        .filter(|line| !line.is_empty() && !line.starts_with("tip: to pass"))
         .collect();
-    let said = said.join(" ");
+    let said = said.join(" ").replace(" tip: ", ": ");
     let said = said.strip_prefix("error: ").unwrap_or(&said);
     let known = <Cli as clap::CommandFactory>::command();
     let command = arguments

@@ -381,3 +381,121 @@ fn port_map(bindings: &[PortBinding]) -> Map<String, Value> {
     }
     map
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost_types::Timestamp;
+    use std::time::Duration;
+    use wherry_proto::v1::Resources;
+
+    fn time(seconds: i64) -> Option<Timestamp> {
+        Some(Timestamp { seconds, nanos: 0 })
+    }
+
+    fn binding(host_address: &str, host_port: u32, container_port: u32) -> PortBinding {
+        PortBinding {
+            container_port,
+            protocol: "tcp".to_owned(),
+            host_address: host_address.to_owned(),
+            host_port,
+        }
+    }
+
+    fn web() -> Container {
+        Container {
+            id: "0123456789abcdef".repeat(4),
+            name: "web".to_owned(),
+            spec: Some(ContainerSpec {
+                image: "nginx".to_owned(),
+                env: vec!["PATH=/mine".to_owned(), "A=1".to_owned()],
+                labels: [
+                    ("b".to_owned(), "2".to_owned()),
+                    ("a".to_owned(), "1".to_owned()),
+                ]
+                .into(),
+                mounts: vec![Mount {
+                    kind: Kind::Bind.into(),
+                    source: "/mnt/host/srv".to_owned(),
+                    target: "/data".to_owned(),
+                    read_only: true,
+                    host_source: "/srv".to_owned(),
+                }],
+                ports: vec![binding("", 8000, 80)],
+                resources: Some(Resources {
+                    memory: 512 << 20,
+                    nano_cpus: 1_500_000_000,
+                    pids: 0,
+                }),
+                ..ContainerSpec::default()
+            }),
+            image_id: "sha256:feed".to_owned(),
+            status: Status::Running.into(),
+            pid: 42,
+            created: time(1_700_000_000),
+            started: time(1_700_000_060),
+            ip_address: "172.17.0.2".to_owned(),
+            gateway: "172.17.0.1".to_owned(),
+            prefix_length: 16,
+            ports: vec![
+                binding("127.0.0.1", 8001, 81),
+                binding("127.0.0.1", 8000, 80),
+                binding("::1", 9000, 90),
+            ],
+            args: ["/docker-entrypoint.sh", "nginx", "-g", "daemon off;"]
+                .map(str::to_owned)
+                .to_vec(),
+            image_config: Some(ImageConfig {
+                env: vec!["PATH=/usr/bin".to_owned()],
+                cmd: vec!["nginx".to_owned()],
+                exposed_ports: vec!["80/tcp".to_owned(), "443/tcp".to_owned()],
+                ..ImageConfig::default()
+            }),
+            ..Container::default()
+        }
+    }
+
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_180)
+    }
+
+    #[test]
+    fn a_row_has_the_fields_of_dockers() {
+        insta::assert_snapshot!(format!("{:#}", row(&web(), false, now())));
+    }
+
+    #[test]
+    fn inspect_has_the_shape_of_dockers() {
+        insta::assert_snapshot!(format!("{:#}", inspect(&web())));
+    }
+
+    #[test]
+    fn states_are_said_in_dockers_words() {
+        let mut container = web();
+        for (state, words) in [
+            (Status::Running, "Up 2 minutes"),
+            (Status::Paused, "Up 2 minutes (Paused)"),
+            (Status::Exited, "Exited (137) 30 seconds ago"),
+            (Status::Created, "Created"),
+        ] {
+            container.status = state.into();
+            container.exit_code = 137;
+            container.finished = time(1_700_000_150);
+            assert_eq!(status(&container, now()), words);
+        }
+    }
+
+    #[test]
+    fn a_command_is_quoted_and_cut() {
+        let args = |text: &str| vec![text.to_owned()];
+        assert_eq!(command(&args("sh"), false), "\"sh\"");
+        assert_eq!(
+            command(&args("/docker-entrypoint.sh nginx"), false),
+            "\"/docker-entrypoint.…\""
+        );
+        assert_eq!(
+            command(&args("echo \"a\nb\""), true),
+            "\"echo \\\"a\\nb\\\"\""
+        );
+    }
+}

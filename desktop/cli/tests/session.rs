@@ -1,0 +1,252 @@
+//! Commands against an engine that speaks the real protocol: input, output,
+//! exit codes and signals.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[allow(unreachable_pub)]
+mod engine;
+
+use engine::{ScriptedEngine, errors};
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+#[test]
+fn ten_megabytes_piped_into_run_arrive_whole() {
+    let engine = ScriptedEngine::start();
+    let input: Vec<u8> = (0..10_000_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let output = engine.run(&["run", "-i", "--rm", "image", "cat"], &input);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    assert!(
+        output.stdout == input,
+        "{} bytes came back",
+        output.stdout.len()
+    );
+}
+
+#[test]
+fn output_and_errors_stay_apart_and_the_exit_code_is_the_processs() {
+    let engine = ScriptedEngine::start();
+    let output = engine.run(&["run", "image", "both"], b"");
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(output.stdout, b"out\n");
+    assert_eq!(errors(&output), "wherry: warning: mind the gap\nerr\n");
+}
+
+#[test]
+fn everything_after_the_image_is_the_command() {
+    let engine = ScriptedEngine::start();
+    let command = ["both", "-it", "--rm", "--name", "x", "--", "-p"];
+    let arguments = [&["run", "-e", "A=1", "image"][..], &command].concat();
+    engine.run(&arguments, b"");
+    let asked = engine.asked();
+    let spec = &asked.created[0];
+    assert_eq!(spec.cmd, command);
+    assert_eq!(spec.env, ["A=1"]);
+    assert!(!spec.terminal && !spec.open_stdin && spec.name.is_empty());
+}
+
+#[test]
+fn run_detached_prints_the_id() {
+    let engine = ScriptedEngine::start();
+    let output = engine.run(&["run", "-d", "-p", "8080:80", "image"], b"");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout.len(), 65);
+    assert_eq!(engine.asked().created[0].ports[0].host_port, 8080);
+}
+
+#[test]
+fn an_unknown_image_says_how_to_get_it() {
+    let engine = ScriptedEngine::start();
+    let output = engine.run(&["run", "unknown"], b"");
+    assert_eq!(output.status.code(), Some(125));
+    let said = errors(&output);
+    assert!(
+        said.contains("wherry load -i FILE") && said.lines().count() == 1,
+        "{said}"
+    );
+}
+
+#[test]
+fn a_command_that_is_not_there_is_127_and_leaves_nothing_behind() {
+    let engine = ScriptedEngine::start();
+    let output = engine.run(&["run", "--rm", "image", "missing"], b"");
+    assert_eq!(output.status.code(), Some(127), "{}", errors(&output));
+    assert_eq!(engine.asked().removed.len(), 1);
+    let output = engine.run(&["exec", "web", "missing"], b"");
+    assert_eq!(output.status.code(), Some(127), "{}", errors(&output));
+}
+
+#[test]
+fn a_stream_that_is_cut_off_is_an_engine_failure() {
+    let engine = ScriptedEngine::start();
+    let output = engine.run(&["run", "image", "crash"], b"");
+    assert_eq!(output.status.code(), Some(125));
+    assert!(errors(&output).contains("cut off"), "{}", errors(&output));
+}
+
+#[test]
+fn exec_passes_input_and_exit_code_on() {
+    let engine = ScriptedEngine::start();
+    let output = engine.run(&["exec", "-i", "web", "cat"], b"hello");
+    assert_eq!(
+        (output.status.code(), &output.stdout[..]),
+        (Some(0), &b"hello"[..])
+    );
+    assert_eq!(
+        engine.run(&["exec", "web", "both"], b"").status.code(),
+        Some(3)
+    );
+    let output = engine.run(&["exec", "nobody", "cat"], b"");
+    assert_eq!(output.status.code(), Some(125));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_goes_on_to_the_container_and_its_exit_code_comes_back() {
+    let engine = ScriptedEngine::start();
+    let mut child = engine
+        .wherry(&["run", "image", "sleep"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "ready\n");
+    let sent = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(engine.asked().kills, ["INT"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_output_ends_quietly_and_takes_the_container_with_it() {
+    let engine = ScriptedEngine::start();
+    let mut child = engine
+        .wherry(&["run", "--rm", "image", "yes"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 2];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(&first, b"y\n");
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(errors(&output), "wherry: warning: mind the gap\n");
+    assert_eq!(engine.asked().kills, ["KILL"]);
+}
+
+#[test]
+fn a_failure_for_one_of_several_is_told_and_the_others_are_done() {
+    let engine = ScriptedEngine::start();
+    let id = engine.run(&["create", "image"], b"").stdout;
+    let id = String::from_utf8(id).unwrap();
+    let output = engine.run(&["rm", "a", id.trim(), "b"], b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.stdout, id.as_bytes());
+    assert_eq!(
+        errors(&output),
+        "wherry: no such container: a\nwherry: no such container: b\n"
+    );
+}
+
+#[test]
+fn an_archive_is_sent_whole_and_a_corrupt_one_is_told() {
+    let engine = ScriptedEngine::start();
+    let archive = b"a tar archive".repeat(100_000);
+    let output = engine.run(&["load"], &archive);
+    assert_eq!(
+        output.stdout,
+        b"Loaded image: nginx:latest\n",
+        "{}",
+        errors(&output)
+    );
+    assert!(engine.asked().archive == archive);
+    let output = engine.run(&["load"], &b"corrupt".repeat(1_000_000));
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(errors(&output), "wherry: the archive is no tar archive\n");
+}
+
+#[test]
+fn a_cidfile_that_is_there_is_left_alone() {
+    let engine = ScriptedEngine::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cid");
+    let file = file.to_str().unwrap();
+    assert_eq!(
+        engine
+            .run(&["create", "--cidfile", file, "image"], b"")
+            .status
+            .code(),
+        Some(0)
+    );
+    assert_eq!(std::fs::read_to_string(file).unwrap().len(), 64);
+    let output = engine.run(&["run", "--cidfile", file, "image"], b"");
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(engine.asked().created.len(), 1);
+}
+
+/// `script` of util-linux gives the command a terminal and passes on what it reads.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_is_raw_while_the_container_has_it_and_as_before_afterwards() {
+    use std::io::Write;
+
+    let engine = ScriptedEngine::start();
+    let folder = engine.wherry(&[]);
+    let home = folder
+        .get_envs()
+        .find_map(|(name, value)| (name == "WHERRY_HOME").then_some(value?));
+    let line = format!(
+        "stty rows 33 cols 101; stty -g; {} run -it image prompt; echo; echo code $?; stty -g",
+        env!("CARGO_BIN_EXE_wherry")
+    );
+    let mut child = std::process::Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("WHERRY_HOME", home.unwrap())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut seen = Vec::new();
+    let mut read_until = |words: &str, seen: &mut Vec<u8>| {
+        while !String::from_utf8_lossy(seen).contains(words) {
+            let mut byte = [0];
+            assert_eq!(
+                stdout.read(&mut byte).unwrap(),
+                1,
+                "{}",
+                String::from_utf8_lossy(seen)
+            );
+            seen.push(byte[0]);
+        }
+    };
+    read_until("ready> ", &mut seen);
+    // In raw mode Ctrl-C is a byte like any other.
+    stdin.write_all(b"typed\x03").unwrap();
+    read_until("typed\x03", &mut seen);
+    stdin.write_all(b"\x10\x11").unwrap();
+    read_until("code 0\r\n", &mut seen);
+    drop(stdin);
+    stdout.read_to_end(&mut seen).unwrap();
+    child.wait().unwrap();
+    let seen = String::from_utf8_lossy(&seen).into_owned();
+    let lines: Vec<&str> = seen.lines().collect();
+    assert!(seen.contains("detached"), "{seen}");
+    assert_eq!(lines.first(), lines.last(), "{seen}");
+    let asked = engine.asked();
+    let spec = &asked.created[0];
+    assert_eq!((spec.terminal_rows, spec.terminal_columns), (33, 101));
+    assert!(asked.sizes.contains(&(33, 101)), "{:?}", asked.sizes);
+}
