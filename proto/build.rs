@@ -12,6 +12,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo::rerun-if-changed={file}");
     }
     let descriptors = protox::compile(files, ["."])?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    // What the agent keeps in its records goes there as JSON. A record of an
+    // older version lacks the newer fields.
+    let kept = ["ContainerSpec", "Mount", "PortBinding", "Resources", "ImageConfig"];
+    let mut configuration = tonic_prost_build::configure();
+    for message in kept {
+        let path = format!(".wherry.v1.{message}");
+        configuration = configuration
+            .message_attribute(&path, "#[derive(serde::Serialize, serde::Deserialize)]")
+            .message_attribute(&path, "#[serde(default)]");
+    }
+    configuration.compile_fds(descriptors)?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! itself, `shim` the process that owns one container, `run-oci` the
 //! short-lived creator of containers.
 
+mod container;
 mod event;
 mod image;
 mod init;

@@ -1,7 +1,7 @@
 //! One accepted connection, whatever kind of socket it came on.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -30,17 +30,12 @@ impl Connection {
     /// When the reactor cannot take it.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
-        // SAFETY: the descriptor is owned, and stays the same until `into_fd`.
+        // SAFETY: the descriptor is owned, and stays the same for as long as it lives.
         let socket = unsafe { AsyncFd::register(socket) }?;
         Ok(Self {
             socket,
             pause: None,
         })
-    }
-
-    /// Gives the socket up, still non-blocking.
-    pub(crate) fn into_fd(self) -> OwnedFd {
-        self.socket.into_inner()
     }
 
     /// Returns when the other side has closed the connection, or broken it.
@@ -151,6 +146,12 @@ impl AsyncWrite for Connection {
             Ok(()) | Err(rustix::io::Errno::NOTCONN) => Poll::Ready(Ok(())),
             Err(error) => Poll::Ready(Err(error.into())),
         }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.get_ref().as_fd()
     }
 }
 

@@ -1,9 +1,12 @@
 //! The agent: gRPC services, bulk streams, and the sockets they come in on.
 
 mod connection;
+mod containers;
+mod images;
 mod listener;
 mod options;
 mod resources;
+mod stream;
 mod system;
 
 use std::ffi::OsString;
@@ -13,12 +16,20 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::sync::watch;
 use tonic::transport::Server;
+use wherry_proto::v1::containers_server::ContainersServer;
+use wherry_proto::v1::images_server::ImagesServer;
 use wherry_proto::v1::system_server::SystemServer;
-use wherry_proto::{GRPC_PORT, GRPC_SOCKET, MAX_MESSAGE};
+use wherry_proto::{GRPC_PORT, GRPC_SOCKET, HOST_MOUNT, MAX_MESSAGE, STREAM_PORT, STREAM_SOCKET};
 
+use crate::container::{Containers, Places};
 use crate::event::Events;
+use crate::image::Store;
+use crate::network::{Network, Options as NetworkOptions};
 use listener::Listener;
 use options::{Listen, Options};
+
+pub(crate) use connection::Connection;
+pub(crate) use resources::resident;
 
 /// The HTTP/2 windows, bytes. Calls are small: bulk bytes have streams of their own.
 const WINDOW: u32 = 1024 * 1024;
@@ -26,7 +37,9 @@ const WINDOW: u32 = 1024 * 1024;
 /// What every service shares.
 pub(crate) struct Agent {
     options: Options,
-    events: Events,
+    events: Arc<Events>,
+    images: Arc<Store>,
+    containers: Arc<Containers>,
     /// Becomes true when the agent is to end.
     ending: watch::Sender<bool>,
 }
@@ -82,30 +95,98 @@ async fn run(options: Options) -> anyhow::Result<()> {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
     }
-    let grpc = match &options.listen {
-        Listen::Vsock => Listener::vsock(GRPC_PORT)
-            .with_context(|| format!("cannot listen on vsock port {GRPC_PORT}"))?,
-        Listen::Unix(directory) => {
-            let path = directory.join(GRPC_SOCKET);
-            Listener::unix(&path).with_context(|| format!("cannot listen on {}", path.display()))?
-        }
+    // Bound first: a host that connects early waits, and is not refused.
+    let grpc = listen(&options, GRPC_PORT, GRPC_SOCKET)?;
+    let streams = listen(&options, STREAM_PORT, STREAM_SOCKET)?;
+    let events = Arc::new(Events::default());
+    let (images, network) = {
+        let (root, network) = (options.root.clone(), network_options(&options));
+        let handle = tokio::runtime::Handle::current();
+        let network = tokio::task::spawn_blocking(move || {
+            let _runtime = handle.enter();
+            Network::open(network)
+        });
+        let images = tokio::task::spawn_blocking(move || Store::open(&root));
+        (
+            Arc::new(images.await?.context("cannot open the image store")?),
+            network.await?.context("cannot set up the network")?,
+        )
     };
+    let places = Places {
+        root: options.root.clone(),
+        run: options.run.clone(),
+        shares: match options.listen {
+            Listen::Vsock => HOST_MOUNT.into(),
+            Listen::Unix(_) => "/".into(),
+        },
+    };
+    let containers = Containers::open(places, images.clone(), network, events.clone())
+        .await
+        .context("cannot read the containers")?;
     let agent = Arc::new(Agent {
         options,
-        events: Events::default(),
+        events,
+        images,
+        containers,
         ending: watch::Sender::new(false),
     });
+    tokio::spawn(stream::serve(agent.clone(), streams));
+    tokio::spawn(end_on_signal(agent.clone()));
     let mut ending = agent.ending.subscribe();
-    let system = SystemServer::new(system::SystemService::new(agent.clone()))
+    let system = SystemServer::new(system::SystemService::new(agent.clone()));
+    let images = ImagesServer::new(images::ImagesService::new(agent.clone()))
+        .max_encoding_message_size(MAX_MESSAGE);
+    let containers = ContainersServer::new(containers::ContainersService::new(agent))
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
     Server::builder()
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .add_service(system)
+        .add_service(images)
+        .add_service(containers)
         .serve_with_incoming_shutdown(grpc, async move {
             let _ = ending.wait_for(|ending| *ending).await;
         })
         .await
         .context("the gRPC server failed")
+}
+
+fn listen(options: &Options, port: u32, socket: &str) -> anyhow::Result<Listener> {
+    match &options.listen {
+        Listen::Vsock => {
+            Listener::vsock(port).with_context(|| format!("cannot listen on vsock port {port}"))
+        }
+        Listen::Unix(directory) => {
+            let path = directory.join(socket);
+            std::fs::create_dir_all(directory)
+                .and_then(|()| Listener::unix(&path))
+                .with_context(|| format!("cannot listen on {}", path.display()))
+        }
+    }
+}
+
+fn network_options(options: &Options) -> NetworkOptions {
+    match (&options.listen, options.network) {
+        (_, false) => NetworkOptions::without_bridge(&options.run),
+        (Listen::Vsock, true) => NetworkOptions::guest(&options.run),
+        (Listen::Unix(_), true) => NetworkOptions::process(&options.run),
+    }
+}
+
+/// Ends the agent on SIGTERM or SIGINT. Containers go on.
+async fn end_on_signal(agent: Arc<Agent>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signals = signal(SignalKind::terminate())
+        .and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
+    match signals {
+        Ok((mut terminate, mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            agent.ending.send_replace(true);
+        }
+        Err(error) => tracing::warn!(%error, "cannot listen for signals"),
+    }
 }

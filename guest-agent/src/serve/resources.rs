@@ -28,7 +28,7 @@ pub(super) fn disk(path: &Path) -> (u64, u64) {
 }
 
 /// Resident memory of a process, bytes; 0 when it is gone.
-pub(super) fn resident(process: &str) -> u64 {
+pub(crate) fn resident(process: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/statm")).unwrap_or_default();
     let pages: u64 = text
         .split_ascii_whitespace()

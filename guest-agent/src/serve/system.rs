@@ -40,6 +40,7 @@ impl System for SystemService {
             );
         }
         let (memory_total, memory_available) = resources::memory();
+        let (containers, containers_running) = self.agent.containers.count();
         let (disk_total, disk_available) = resources::disk(&self.agent.options.root);
         Ok(Response::new(InfoResponse {
             wire_version: WIRE_VERSION,
@@ -54,9 +55,9 @@ impl System for SystemService {
             memory_available,
             disk_total,
             disk_available,
-            containers: 0,
-            containers_running: 0,
-            images: 0,
+            containers,
+            containers_running,
+            images: self.agent.images.list().len() as u32,
             agent_resident: resources::resident("self"),
             time: Some(event::now()),
         }))
@@ -92,8 +93,19 @@ impl System for SystemService {
         &self,
         request: Request<PowerOffRequest>,
     ) -> Result<Response<PowerOffResponse>, Status> {
-        let _ = request;
-        self.agent.power_off();
+        let patience = match request.into_inner().timeout_seconds {
+            0 => 10,
+            seconds => seconds,
+        };
+        let agent = self.agent.clone();
+        // Goes on even if the host does not wait for the answer.
+        let stopped = tokio::spawn(async move {
+            agent.containers.stop_all(patience).await;
+            agent.power_off();
+        });
+        stopped
+            .await
+            .map_err(|error| Status::internal(format!("an internal task failed: {error}")))?;
         Ok(Response::new(PowerOffResponse {}))
     }
 

@@ -1,0 +1,221 @@
+//! Making a container: checked, recorded, not yet running.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+
+use wherry_proto::v1::mount::Kind;
+use wherry_proto::v1::{ContainerSpec, ImageConfig};
+
+use super::error::Error;
+use super::mount::{MountSource, ResolvedMount, open_bind_source};
+use super::record::Record;
+use super::{Container, Containers, blocking, chain, name, to_the_end, validate};
+use crate::image;
+use crate::network::{Attachment, NetworkMode, hosts, resolv_conf};
+
+impl Containers {
+    /// Makes a container. Returns its id and what the user should know.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is wrong with the specification; nothing is left then.
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        spec: ContainerSpec,
+    ) -> Result<(String, Vec<String>), Error> {
+        let containers = self.clone();
+        to_the_end(blocking(move || containers.create_now(spec))).await
+    }
+
+    fn create_now(&self, mut spec: ContainerSpec) -> Result<(String, Vec<String>), Error> {
+        validate::check(&spec)?;
+        for port in &mut spec.ports {
+            if port.protocol.is_empty() {
+                port.protocol = "tcp".to_owned();
+            }
+        }
+        let mode = self.network_mode(&spec)?;
+        check_names(&spec)?;
+        let mut warnings = Vec::new();
+        if !spec.ports.is_empty() && mode != NetworkMode::Bridge {
+            let network = &spec.network;
+            warnings.push(format!(
+                "Published ports are discarded when using {network} network mode"
+            ));
+            spec.ports.clear();
+        }
+        let id = name::new_id().map_err(|error| Error::io("making up an id", error))?;
+        let name = self.registry().take_name(&spec.name, &id)?;
+        spec.name.clone_from(&name);
+        let mut record = Record::new(id.clone(), name.clone(), spec);
+        let mut made_volumes = Vec::new();
+        let made = self.build(&mut record, &mut made_volumes);
+        match made {
+            Ok(container) => {
+                self.publish(&container, "create", &[]);
+                Ok((id, warnings))
+            }
+            Err(error) => {
+                // Nothing of it may stay.
+                let mut registry = self.registry();
+                registry.remove(&id);
+                registry.free_name(&name, &id);
+                drop(registry);
+                let _ = fs::remove_dir_all(self.paths(&id).directory);
+                for volume in made_volumes {
+                    let _ = self.volumes.remove(&volume);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn build(
+        &self,
+        record: &mut Record,
+        made_volumes: &mut Vec<String>,
+    ) -> Result<Arc<Container>, Error> {
+        let image = self.find_image(&record.spec.image)?;
+        record.image_id = image.id();
+        record.image_config = image_config(&image);
+        record.args = validate::command_line(&record.spec, &record.image_config)?;
+        record.hostname = match record.spec.hostname.as_str() {
+            "" => record.id[..12].to_owned(),
+            hostname => hostname.to_owned(),
+        };
+        self.check_runtime(record)?;
+        self.resolve_mounts(record, made_volumes)?;
+        let paths = self.paths(&record.id);
+        let directory = &paths.directory;
+        fs::create_dir_all(directory).map_err(|error| Error::path("making", directory, error))?;
+        let container = Container::new(record.clone(), paths);
+        // Registered before its root is made, so that the image cannot go in between.
+        self.registry().insert(container.clone());
+        self.images
+            .prepare_root(&record.image_id, &container.paths.directory)?;
+        // Written last: a directory without a record is debris, and is cleared away.
+        record.save(&container.paths.directory)?;
+        Ok(container)
+    }
+
+    fn find_image(&self, reference: &str) -> Result<image::ImageRecord, Error> {
+        self.images.inspect(reference).map_err(|error| match error {
+            image::Error::NotFound(_) => {
+                let tagged = reference
+                    .rsplit('/')
+                    .next()
+                    .is_some_and(|last| last.contains([':', '@']));
+                let tag = if tagged { "" } else { ":latest" };
+                Error::NoSuchImage(format!("{reference}{tag}"))
+            }
+            error => Error::Image(error),
+        })
+    }
+
+    /// Reads the network's name; the container in `container:NAME` must exist.
+    pub(super) fn network_mode(&self, spec: &ContainerSpec) -> Result<NetworkMode, Error> {
+        let mode = spec
+            .network
+            .parse()
+            .map_err(|_| Error::NoSuchNetwork(spec.network.clone()))?;
+        Ok(match mode {
+            NetworkMode::Container(target) => {
+                NetworkMode::Container(self.find(&target)?.id.clone())
+            }
+            mode => mode,
+        })
+    }
+
+    /// Finds the source of every mount, and adds the image's volumes.
+    fn resolve_mounts(
+        &self,
+        record: &mut Record,
+        made_volumes: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        let mut mounts = Vec::new();
+        for mount in &record.spec.mounts {
+            let source = match mount.kind() {
+                Kind::Bind => {
+                    let path = std::path::PathBuf::from(&mount.source);
+                    open_bind_source(&self.places.shares, &path, &mount.host_source)?;
+                    MountSource::Bind {
+                        path,
+                        host: mount.host_source.clone(),
+                    }
+                }
+                Kind::Volume => self.volume(&mount.source, made_volumes)?,
+                Kind::Tmpfs | Kind::Unspecified => MountSource::Tmpfs,
+            };
+            mounts.push(ResolvedMount {
+                source,
+                target: mount.target.clone(),
+                read_only: mount.read_only,
+            });
+        }
+        let taken: BTreeSet<_> = mounts
+            .iter()
+            .map(|mount| mount.target.trim_end_matches('/').to_owned())
+            .collect();
+        for target in &record.image_config.volumes {
+            let plain = target.trim_end_matches('/');
+            if plain.starts_with('/') && !plain.contains("/../") && !taken.contains(plain) {
+                let source = self.volume("", made_volumes)?;
+                mounts.push(ResolvedMount {
+                    source,
+                    target: plain.to_owned(),
+                    read_only: false,
+                });
+            }
+        }
+        // A mount below another one comes after it.
+        mounts.sort_by_key(|mount| mount.target.matches('/').count());
+        record.mounts = mounts;
+        Ok(())
+    }
+
+    fn volume(&self, wanted: &str, made: &mut Vec<String>) -> Result<MountSource, Error> {
+        let anonymous = wanted.is_empty();
+        let name = match wanted {
+            "" => name::new_id().map_err(|error| Error::io("making up a volume's name", error))?,
+            name => name.to_owned(),
+        };
+        if self.volumes.ensure(&name)? {
+            made.push(name.clone());
+        }
+        Ok(MountSource::Volume { name, anonymous })
+    }
+}
+
+/// Checks names and addresses that go into the container's files at start.
+fn check_names(spec: &ContainerSpec) -> Result<(), Error> {
+    let none = Attachment {
+        netns: None,
+        address: None,
+        prefix_length: 0,
+        gateway: None,
+        mac: None,
+        dns: Vec::new(),
+        host_address: std::net::Ipv4Addr::LOCALHOST,
+        host_network: false,
+    };
+    hosts(&none, "", &spec.extra_hosts)
+        .and_then(|_| resolv_conf(&none, &spec.dns))
+        .map_err(|error| Error::Invalid(chain(&error)))?;
+    Ok(())
+}
+
+fn image_config(image: &image::ImageRecord) -> ImageConfig {
+    let config = &image.config;
+    ImageConfig {
+        user: config.user.clone(),
+        env: config.env.clone(),
+        entrypoint: config.entrypoint.clone(),
+        cmd: config.cmd.clone(),
+        working_dir: config.working_dir.clone(),
+        labels: config.labels.clone().into_iter().collect(),
+        exposed_ports: config.exposed_ports.clone(),
+        volumes: config.volumes.clone(),
+        stop_signal: config.stop_signal.clone(),
+    }
+}

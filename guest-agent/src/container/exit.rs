@@ -1,0 +1,163 @@
+//! What happens when a container's process ends.
+
+use std::sync::Arc;
+
+use super::record::{Status, now};
+use super::{Container, Containers, Error, chain};
+use crate::image::unmount_root;
+use crate::runtime::{Cgroup, ExitStatus, Shim, ShimEvent, ShimEvents};
+
+/// The exit code of a container whose end nobody saw, as after a power cut.
+const UNKNOWN: i32 = 255;
+
+impl Containers {
+    /// Follows a shim's events until its container has ended.
+    pub(super) fn follow(self: &Arc<Self>, container: Arc<Container>, mut events: ShimEvents) {
+        let containers = self.clone();
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                match event {
+                    ShimEvent::ExecExited { exec, status } => {
+                        containers.exec_exited(&container, &exec, status.code);
+                    }
+                    ShimEvent::Exited(status) => {
+                        containers.exited(&container, status).await;
+                        return;
+                    }
+                    ShimEvent::Gone => break,
+                }
+            }
+            containers.lost(&container).await;
+        });
+    }
+
+    /// A shim is gone with its container's end unseen: someone killed it.
+    async fn lost(self: &Arc<Self>, container: &Arc<Container>) {
+        if container.status() != Status::Running {
+            return;
+        }
+        tracing::error!(container = container.id, "the container's shim is gone");
+        let cgroup = Cgroup::new(&self.cgroup(&container.id));
+        // Without its shim nobody could reap or stop what still runs.
+        if let Err(error) = cgroup.kill() {
+            tracing::error!(container = container.id, %error, "cannot kill the container");
+        }
+        let _ = tokio::task::spawn_blocking(move || cgroup.remove()).await;
+        let status = last_exit(container, libc::SIGKILL + 128);
+        self.exited(container, status).await;
+    }
+
+    /// Cleans up after a container that ended, records how, and removes it
+    /// where it asked for that.
+    async fn exited(self: &Arc<Self>, container: &Arc<Container>, status: ExitStatus) {
+        // Not before its start is through.
+        let _turn = container.turn.clone().lock_owned().await;
+        if container.status() != Status::Running {
+            return;
+        }
+        let shim = container.cell().shim.take();
+        self.clean_up(container, shim).await;
+        let auto_remove = container.cell().record.spec.auto_remove;
+        if status.oom_killed {
+            self.publish(container, "oom", &[]);
+        }
+        let saved = container.update(|record| {
+            record.state.status = Status::Exited;
+            record.state.exit_code = status.code;
+            record.state.oom_killed = status.oom_killed;
+            record.state.finished = status.finished_ns;
+            record.state.pid = 0;
+            record.state.shim_pid = 0;
+            record.state.ports.clear();
+            record.state.address = Default::default();
+        });
+        if let Err(error) = saved {
+            // The shim's own note of the exit still is on the disk.
+            tracing::error!(container = container.id, "{}", chain(&error));
+        }
+        self.publish(container, "die", &[("exitCode", status.code.to_string())]);
+        if auto_remove && let Err(error) = self.remove_stopped(container, true).await {
+            tracing::error!(
+                container = container.id,
+                "cannot remove the container: {}",
+                chain(&error)
+            );
+        }
+    }
+
+    /// Takes away what a container has only while it runs. Goes on after each
+    /// failure, so that one leaves the rest clean.
+    pub(super) async fn clean_up(&self, container: &Container, shim: Option<Shim>) {
+        let id = &container.id;
+        let shim = async {
+            if let Some(shim) = shim
+                && let Err(error) = shim.delete().await
+            {
+                tracing::warn!(container = id, "cannot end the shim: {}", chain(&error));
+            }
+        };
+        let network = async {
+            for error in self.network.teardown(id).await.err().into_iter().flatten() {
+                tracing::warn!(
+                    container = id,
+                    "cannot take the network away: {}",
+                    chain(&error)
+                );
+            }
+        };
+        tokio::join!(shim, network);
+        let paths = container.paths.clone();
+        let unmounted = tokio::task::spawn_blocking(move || {
+            super::mount::unpin_all(&paths.mounts);
+            unmount_root(&paths.root())
+        });
+        if let Ok(Err(error)) = unmounted.await {
+            tracing::warn!(container = id, "cannot unmount the root: {}", chain(&error));
+        }
+    }
+}
+
+/// Returns how a container ended, as far as its shim left word.
+pub(super) fn last_exit(container: &Container, otherwise: i32) -> ExitStatus {
+    let noted = ExitStatus::read(&super::root::exit_file(&container.paths));
+    let started = container.cell().record.state.started;
+    match noted {
+        Ok(Some(status)) if status.finished_ns >= started => status,
+        _ => ExitStatus {
+            code: otherwise,
+            signal: None,
+            oom_killed: false,
+            finished_ns: now(),
+        },
+    }
+}
+
+/// The exit code where none is known.
+pub(super) const fn unknown() -> i32 {
+    UNKNOWN
+}
+
+impl Containers {
+    /// Records that a start failed.
+    pub(super) fn start_failed(&self, container: &Container, error: &Error) {
+        let exit_code = match error {
+            Error::Start { exit_code, .. } => *exit_code,
+            _ => 125,
+        };
+        let message = error.to_string();
+        let saved = container.update(|record| {
+            // Docker leaves a container that never ran as created.
+            if record.state.started != 0 {
+                record.state.status = Status::Exited;
+            }
+            record.state.exit_code = exit_code;
+            record.state.error = message;
+            record.state.pid = 0;
+            record.state.shim_pid = 0;
+            record.state.ports.clear();
+        });
+        if let Err(error) = saved {
+            tracing::error!(container = container.id, "{}", chain(&error));
+        }
+    }
+}

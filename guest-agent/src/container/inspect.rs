@@ -1,0 +1,81 @@
+//! A container as it goes over the wire.
+
+use wherry_proto::v1;
+
+use super::record::{Status, timestamp};
+use super::{Container, Containers};
+
+impl Containers {
+    /// Returns every container, or the running ones, the newest first.
+    pub(crate) fn list(&self, all: bool) -> Vec<v1::Container> {
+        let mut containers: Vec<_> = self
+            .all()
+            .iter()
+            .filter(|container| all || container.status() == Status::Running)
+            .map(|container| container.describe())
+            .collect();
+        containers.sort_by_key(|container| {
+            let created = container.created.unwrap_or_default();
+            std::cmp::Reverse((created.seconds, created.nanos))
+        });
+        containers
+    }
+}
+
+impl Containers {
+    /// Returns the names of the containers made from an image.
+    pub(crate) fn of_image(&self, image: &str) -> Vec<String> {
+        let all = self.all();
+        let of_image = all
+            .iter()
+            .filter(|container| container.cell().record.image_id == image);
+        of_image.map(|container| container.name()).collect()
+    }
+
+    /// Returns the network of all containers.
+    pub(crate) fn network(&self) -> &crate::network::Network {
+        &self.network
+    }
+}
+
+impl Container {
+    /// Describes it as it is now.
+    pub(crate) fn describe(&self) -> v1::Container {
+        let record = self.record();
+        let state = record.state;
+        let status = match state.status {
+            Status::Created => v1::container::Status::Created,
+            Status::Running => v1::container::Status::Running,
+            Status::Exited => v1::container::Status::Exited,
+            Status::Removing => v1::container::Status::Dead,
+        };
+        let shim_resident = match state.shim_pid {
+            0 => 0,
+            pid => crate::serve::resident(&pid.to_string()),
+        };
+        v1::Container {
+            id: record.id,
+            name: record.name,
+            spec: Some(record.spec),
+            image_id: record.image_id,
+            status: status.into(),
+            exit_code: state.exit_code,
+            oom_killed: state.oom_killed,
+            error: state.error,
+            pid: state.pid,
+            created: timestamp(record.created),
+            started: timestamp(state.started),
+            finished: timestamp(state.finished),
+            ip_address: state.address.ip,
+            gateway: state.address.gateway,
+            mac_address: state.address.mac,
+            prefix_length: state.address.prefix_length,
+            ports: state.ports,
+            args: record.args,
+            log_path: self.paths.log().display().to_string(),
+            shim_pid: state.shim_pid,
+            shim_resident,
+            image_config: Some(record.image_config),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Reads a container's log, which its shim writes in Docker's `json-file`
+//! form: one `{"log":…,"stream":…,"time":…}` a line.
+
+use std::io::{self, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::inotify;
+use serde::Deserialize;
+use tokio::fs::File;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader};
+
+/// Bytes read from the file at once.
+const BLOCK: usize = 64 * 1024;
+
+/// A longer line is no log of ours, bytes: the shim splits at 16 KiB, which
+/// JSON can make six times longer.
+const LONGEST_LINE: usize = 1024 * 1024;
+
+/// One line of the log.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Entry {
+    /// What was written, with its newline if there was one.
+    pub(crate) log: String,
+    /// `stdout` or `stderr`.
+    pub(crate) stream: String,
+    /// When, in RFC 3339 with nanoseconds.
+    pub(crate) time: String,
+}
+
+impl Entry {
+    /// Returns when it was written, nanoseconds since 1970; 0 if unreadable.
+    pub(crate) fn nanoseconds(&self) -> i64 {
+        nanoseconds(&self.time).unwrap_or(0)
+    }
+}
+
+/// Reads a log from some place on.
+#[derive(Debug)]
+pub(crate) struct LogReader {
+    file: BufReader<File>,
+    /// The beginning of a line whose rest is not written yet.
+    line: Vec<u8>,
+}
+
+impl LogReader {
+    /// Opens a log at its last `tail` lines, or at its beginning.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file.
+    pub(crate) async fn open(path: &Path, tail: Option<u64>) -> io::Result<Self> {
+        let mut file = File::open(path).await?;
+        file.set_max_buf_size(BLOCK);
+        let start = match tail {
+            Some(lines) => tail_offset(&mut file, lines).await?,
+            None => 0,
+        };
+        file.seek(SeekFrom::Start(start)).await?;
+        Ok(Self {
+            file: BufReader::with_capacity(BLOCK, file),
+            line: Vec::new(),
+        })
+    }
+
+    /// Returns the next line; `None` at the end of what is written so far.
+    /// What is no log line (torn by a crash) is passed over.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file.
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Entry>> {
+        loop {
+            let room = (LONGEST_LINE - self.line.len()) as u64;
+            (&mut self.file)
+                .take(room)
+                .read_until(b'\n', &mut self.line)
+                .await?;
+            if self.line.last() != Some(&b'\n') && self.line.len() < LONGEST_LINE {
+                return Ok(None);
+            }
+            let entry = serde_json::from_slice(&self.line);
+            self.line.clear();
+            if let Ok(entry) = entry {
+                return Ok(Some(entry));
+            }
+        }
+    }
+}
+
+/// Finds where the last `lines` lines of a file begin.
+async fn tail_offset(file: &mut File, lines: u64) -> io::Result<u64> {
+    let mut end = file.seek(SeekFrom::End(0)).await?;
+    if lines == 0 {
+        return Ok(end);
+    }
+    // The newline at the very end ends the last line, and begins none.
+    let mut wanted = lines.saturating_add(1);
+    let mut block = vec![0; BLOCK];
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK as u64);
+        let block = &mut block[..(end - start) as usize];
+        file.seek(SeekFrom::Start(start)).await?;
+        file.read_exact(block).await?;
+        for (index, _) in block
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|(_, byte)| **byte == b'\n')
+        {
+            wanted -= 1;
+            if wanted == 0 {
+                return Ok(start + index as u64 + 1);
+            }
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+/// Tells when a file has changed, through inotify.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    inotify: AsyncFd<OwnedFd>,
+}
+
+impl Changes {
+    /// Watches a file.
+    ///
+    /// # Errors
+    ///
+    /// Those of inotify, such as too many watches.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let watch = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
+        inotify::add_watch(
+            &watch,
+            path,
+            inotify::WatchFlags::MODIFY | inotify::WatchFlags::DELETE_SELF,
+        )?;
+        // SAFETY: the descriptor is owned and stays the same.
+        let inotify = unsafe { AsyncFd::register(watch) }?;
+        Ok(Self { inotify })
+    }
+
+    /// Returns once the file has changed since the last call. Cancellation-safe.
+    ///
+    /// # Errors
+    ///
+    /// Those of inotify.
+    pub(crate) async fn next(&self) -> io::Result<()> {
+        loop {
+            let mut guard = self.inotify.readable().await?;
+            let mut buffer = [0_u8; 4096];
+            match guard.try_io(|inotify| Ok(rustix::io::read(inotify.get_ref(), &mut buffer)?)) {
+                Ok(result) => return result.map(drop),
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+/// Reads `2026-01-02T03:04:05.678901234Z` as nanoseconds since 1970.
+fn nanoseconds(text: &str) -> Option<i64> {
+    let text = text.strip_suffix('Z')?;
+    let (date, time) = text.split_once('T')?;
+    let mut date = date.splitn(3, '-').map(str::parse::<i64>);
+    let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
+    let (clock, fraction) = time.split_once('.').unwrap_or((time, ""));
+    let mut clock = clock.splitn(3, ':').map(str::parse::<i64>);
+    let (hour, minute, second) = (
+        clock.next()?.ok()?,
+        clock.next()?.ok()?,
+        clock.next()?.ok()?,
+    );
+    let plausible = (1970..=2261).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && (0..24).contains(&hour)
+        && (0..60).contains(&minute)
+        && (0..=60).contains(&second)
+        && fraction.len() <= 9
+        && fraction.bytes().all(|digit| digit.is_ascii_digit());
+    if !plausible {
+        return None;
+    }
+    let fraction: i64 = format!("{fraction:0<9}").parse().ok()?;
+    // Days since 1970 in the proleptic Gregorian calendar, the year beginning
+    // in March (Hinnant, "chrono-compatible low-level date algorithms").
+    let (year, month) = if month <= 2 {
+        (year - 1, month + 9)
+    } else {
+        (year, month - 3)
+    };
+    let days =
+        365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+    seconds.checked_mul(1_000_000_000)?.checked_add(fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    fn line(text: &str) -> String {
+        format!(r#"{{"log":"{text}\n","stream":"stdout","time":"2026-11-24T01:02:03.000000004Z"}}"#)
+            + "\n"
+    }
+
+    async fn texts(reader: &mut LogReader) -> Vec<String> {
+        let mut texts = Vec::new();
+        while let Some(entry) = reader.next().await.unwrap() {
+            texts.push(entry.log);
+        }
+        texts
+    }
+
+    #[test]
+    fn times_are_read_to_the_nanosecond() {
+        assert_eq!(nanoseconds("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(
+            nanoseconds("2000-03-01T00:00:00.5Z"),
+            Some(951_868_800_500_000_000)
+        );
+        assert_eq!(
+            nanoseconds("2024-02-29T23:59:59.999999999Z"),
+            Some(1_709_251_199_999_999_999)
+        );
+        for wrong in [
+            "",
+            "2024-02-29",
+            "2024-02-29T23:59:59",
+            "x-1-1T0:0:0Z",
+            "2024-13-01T00:00:00Z",
+        ] {
+            assert_eq!(nanoseconds(wrong), None, "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_tail_begins_at_whole_lines() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        // Long enough for the search to cross blocks.
+        let filling = "x".repeat(500);
+        for number in 0..400 {
+            file.write_all(line(&format!("{number} {filling}")).as_bytes())
+                .unwrap();
+        }
+        for tail in [0, 1, 3, 399, 400, 1000] {
+            let mut reader = LogReader::open(file.path(), Some(tail)).await.unwrap();
+            let texts = texts(&mut reader).await;
+            let expected = tail.min(400) as usize;
+            assert_eq!(texts.len(), expected, "tail {tail}");
+            if let Some(first) = texts.first() {
+                assert!(first.starts_with(&format!("{} ", 400 - expected)));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_half_written_line_waits_for_its_rest() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let whole = line("late");
+        let (first, rest) = whole.split_at(20);
+        file.write_all(first.as_bytes()).unwrap();
+        let mut reader = LogReader::open(file.path(), None).await.unwrap();
+        let changes = Changes::of(file.path()).unwrap();
+        assert_eq!(reader.next().await.unwrap(), None);
+        file.write_all(rest.as_bytes()).unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(10), changes.next())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(texts(&mut reader).await, ["late\n"]);
+    }
+
+    #[tokio::test]
+    async fn torn_lines_are_passed_over() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "{}{{\"log\":\"to\n{}", line("a"), line("b")).unwrap();
+        let mut reader = LogReader::open(file.path(), None).await.unwrap();
+        assert_eq!(texts(&mut reader).await, ["a\n", "b\n"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_time_or_none(text in "[0-9TZ:.-]{0,30}") {
+            let _ = nanoseconds(&text);
+        }
+    }
+}

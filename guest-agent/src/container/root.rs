@@ -1,0 +1,192 @@
+//! A container's file system: its root, what is mounted into it, and the
+//! files that the agent writes for it.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+
+use super::error::Error;
+use super::mount::{MountSource, open_bind_source, pin};
+use super::record::{Paths, Record};
+use super::volume::Volumes;
+use super::{Places, chain};
+use crate::image::{self, Store};
+use crate::network::{Attachment, hosts, resolv_conf};
+use crate::runtime::spec::{self, MountKind, MountPoint};
+
+/// What a container's root holds, once it is mounted.
+pub(super) struct Root {
+    /// The mounts, in order.
+    pub(super) mounts: Vec<MountPoint>,
+    /// Who the command runs as.
+    pub(super) user: image::User,
+}
+
+/// Where the shim notes how the container ended.
+pub(super) fn exit_file(paths: &Paths) -> PathBuf {
+    paths.directory.join("exit.json")
+}
+
+/// Returns an image's user as the runtime takes one.
+pub(super) fn runtime_user(user: image::User) -> spec::User {
+    spec::User {
+        uid: user.uid,
+        gid: user.gid,
+        additional_gids: user.additional_gids,
+    }
+}
+
+/// Mounts the root, fills new volumes, and pins what is bind-mounted. What a
+/// failure leaves half done, `clean_up` undoes.
+pub(super) fn prepare(
+    images: &Store,
+    volumes: &Volumes,
+    places: &Places,
+    record: &Record,
+    paths: &Paths,
+) -> Result<Root, Error> {
+    let root = paths.root();
+    let overlay = images.prepare_root(&record.image_id, &paths.directory)?;
+    fs::create_dir_all(&root).map_err(|error| Error::path("making", &root, error))?;
+    // Of an earlier start that was cut off.
+    image::unmount_root(&root)?;
+    overlay.mount(&root)?;
+    match fs::remove_file(exit_file(paths)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::path("removing", &exit_file(paths), error));
+        }
+        _ => {}
+    }
+    let mut mounts = Vec::new();
+    for (number, mount) in record.mounts.iter().enumerate() {
+        let kind = match &mount.source {
+            MountSource::Tmpfs => MountKind::Tmpfs(Vec::new()),
+            MountSource::Volume { name, .. } => {
+                volumes.ensure(name)?;
+                volumes.fill(name, &root, &mount.target)?;
+                MountKind::Bind(volumes.data(name))
+            }
+            MountSource::Bind { path, host } => {
+                let source = open_bind_source(&places.shares, path, host)?;
+                let target = paths.mounts.join(number.to_string());
+                pin(&source, &target)?;
+                MountKind::Bind(target)
+            }
+        };
+        mounts.push(MountPoint {
+            kind,
+            target: mount.target.clone(),
+            read_only: mount.read_only,
+        });
+    }
+    let directory = working_directory(record);
+    if directory != "/" {
+        make_directory(&root, directory).map_err(|error| {
+            Error::io(format!("making the working directory {directory}"), error)
+        })?;
+    }
+    let user = match record.spec.user.as_str() {
+        "" => &record.image_config.user,
+        user => user,
+    };
+    Ok(Root {
+        mounts,
+        user: image::resolve_user(&root, user)?,
+    })
+}
+
+/// The working directory: the container's, the image's, or `/`.
+pub(super) fn working_directory(record: &Record) -> &str {
+    [&record.spec.working_dir, &record.image_config.working_dir]
+        .into_iter()
+        .find(|directory| directory.starts_with('/'))
+        .map_or("/", String::as_str)
+}
+
+/// Writes `/etc/hosts`, `/etc/resolv.conf` and `/etc/hostname`, and returns
+/// their mounts, without those in whose place the user mounts something.
+pub(super) fn network_files(
+    record: &Record,
+    attachment: &Attachment,
+    paths: &Paths,
+) -> Result<Vec<MountPoint>, Error> {
+    let invalid = |error| Error::Invalid(chain(&error));
+    let files = [
+        (
+            "hosts",
+            hosts(attachment, &record.hostname, &record.spec.extra_hosts).map_err(invalid)?,
+        ),
+        (
+            "resolv.conf",
+            resolv_conf(attachment, &record.spec.dns).map_err(invalid)?,
+        ),
+        ("hostname", format!("{}\n", record.hostname)),
+    ];
+    let mut mounts = Vec::new();
+    for (name, content) in files {
+        let target = format!("/etc/{name}");
+        if record.mounts.iter().any(|mount| mount.target == target) {
+            continue;
+        }
+        let path = paths.directory.join(name);
+        fs::write(&path, content).map_err(|error| Error::path("writing", &path, error))?;
+        mounts.push(MountPoint {
+            kind: MountKind::Bind(path),
+            target,
+            read_only: false,
+        });
+    }
+    Ok(mounts)
+}
+
+/// Makes a directory and those above it in a container's root, its symbolic
+/// links taken within the root.
+fn make_directory(root: &Path, directory: &str) -> std::io::Result<()> {
+    use rustix::io::Errno;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let top = rustix::fs::openat(CWD, root, flags, Mode::empty())?;
+    let open = |path: &Path| -> rustix::io::Result<OwnedFd> {
+        rustix::fs::openat2(&top, path, flags, Mode::empty(), resolve)
+    };
+    let mut path = PathBuf::from("/");
+    let mut parent = open(&path)?;
+    for part in Path::new(directory).components().skip(1) {
+        path.push(part);
+        parent = match open(&path) {
+            Ok(found) => found,
+            Err(Errno::NOENT) => {
+                let name: &Path = part.as_ref();
+                rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
+                open(&path)?
+            }
+            Err(error) => return Err(error.into()),
+        };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_working_directory_is_made_within_the_root() {
+        let outside = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir().unwrap();
+        symlink(outside.path(), root.path().join("out")).unwrap();
+        fs::create_dir(root.path().join("real")).unwrap();
+        symlink("/real", root.path().join("in")).unwrap();
+        make_directory(root.path(), "/a/b/c").unwrap();
+        assert!(root.path().join("a/b/c").is_dir());
+        make_directory(root.path(), "/in/side").unwrap();
+        assert!(root.path().join("real/side").is_dir());
+        // The link leads nowhere within the root, and nothing appears outside.
+        let _ = make_directory(root.path(), "/out/x");
+        let _ = make_directory(root.path(), "/../x");
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,234 @@
+//! Starting a container: root, network and shim at once, then its process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wherry_proto::v1::PortBinding;
+
+use super::error::Error;
+use super::exec::terminal_size;
+use super::record::{Address, Record, Status, now};
+use super::root::{self, Root};
+use super::{Container, Containers, blocking, chain, to_the_end, validate};
+use crate::network::{Attachment, NetworkError, SetupRequest};
+use crate::runtime::spec::{self, ContainerDescription, Limits, NetworkNamespace};
+use crate::runtime::{ShimConfig, ShimError};
+
+/// The cgroup of all containers. Not the agent's own: a cgroup that hands
+/// controllers on may hold no process itself (cgroup-v2.rst, "No Internal
+/// Process Constraint").
+const CGROUP: &str = "/wherry-containers";
+
+impl Containers {
+    /// Starts a container. Fine if it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`] when its command cannot be run, or whatever else is in
+    /// the way; all that was made for the start is gone then.
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        reference: &str,
+        ports: Vec<PortBinding>,
+    ) -> Result<(), Error> {
+        validate::ports(&ports)?;
+        let container = self.find(reference)?;
+        let containers = self.clone();
+        to_the_end(async move { containers.start_now(&container, ports).await }).await
+    }
+
+    async fn start_now(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        ports: Vec<PortBinding>,
+    ) -> Result<(), Error> {
+        let _turn = container.turn.clone().lock_owned().await;
+        if container.phase.borrow().removed {
+            return Err(Error::NotFound(container.id.clone()));
+        }
+        if container.status() == Status::Running {
+            return Ok(());
+        }
+        let Err(error) = self.launch(container, ports).await else {
+            return Ok(());
+        };
+        let shim = container.cell().shim.take();
+        self.clean_up(container, shim).await;
+        container.phase.send_modify(|phase| phase.starts += 1);
+        self.start_failed(container, &error);
+        let auto_remove = container.cell().record.spec.auto_remove;
+        if auto_remove && let Err(error) = self.remove_stopped(container, true).await {
+            tracing::error!(container = container.id, "{}", chain(&error));
+        }
+        Err(error)
+    }
+
+    async fn launch(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        ports: Vec<PortBinding>,
+    ) -> Result<(), Error> {
+        let record = container.record();
+        let begun = std::time::Instant::now();
+        let request = SetupRequest {
+            id: record.id.clone(),
+            names: vec![record.name.clone(), record.hostname.clone()],
+            mode: self.network_mode(&record.spec)?,
+        };
+        let prepared = {
+            let (containers, record, paths) =
+                (self.clone(), record.clone(), container.paths.clone());
+            blocking(move || {
+                root::prepare(
+                    &containers.images,
+                    &containers.volumes,
+                    &containers.places,
+                    &record,
+                    &paths,
+                )
+            })
+        };
+        let (prepared, attachment, shim) =
+            tokio::join!(prepared, self.network.setup(request), self.shim(container));
+        let (mut prepared, shim) = (prepared?, shim?);
+        let attachment = attachment.map_err(network_error)?;
+        let prepared_at = begun.elapsed();
+        prepared
+            .mounts
+            .extend(root::network_files(&record, &attachment, &container.paths)?);
+        let network = match &attachment.netns {
+            Some(path) => NetworkNamespace::Path(path.clone()),
+            None => NetworkNamespace::Host,
+        };
+        let description = self.describe(&record, container.paths.root(), prepared, network);
+        let spec = spec::container(&description).map_err(|error| Error::Invalid(chain(&error)))?;
+        let config = ShimConfig {
+            id: record.id.clone(),
+            log: Some(container.paths.log()),
+            exit: root::exit_file(&container.paths),
+            cgroup: self.cgroup(&record.id),
+            terminal: record.spec.terminal,
+            terminal_size: description.terminal_size,
+            open_stdin: record.spec.open_stdin,
+            stdin_once: record.spec.stdin_once,
+        };
+        let pid = shim.create(&config, &spec).await.map_err(start_error)?;
+        let created_at = begun.elapsed();
+        shim.start().await.map_err(start_error)?;
+        let state = shim.state().await.map_err(start_error)?;
+        let started = now();
+        container.cell().waiting_clients = 0;
+        container.update(|record| {
+            record.state.status = Status::Running;
+            record.state.exit_code = 0;
+            record.state.oom_killed = false;
+            record.state.error.clear();
+            record.state.pid = pid;
+            record.state.shim_pid = state.shim_pid;
+            record.state.started = started;
+            record.state.finished = 0;
+            record.state.ports = ports;
+            record.state.address = address(&attachment);
+        })?;
+        container.phase.send_modify(|phase| phase.starts += 1);
+        self.publish(container, "start", &[]);
+        tracing::debug!(
+            container = container.id,
+            prepared_us = prepared_at.as_micros(),
+            created_us = created_at.as_micros(),
+            running_us = begun.elapsed().as_micros(),
+            "started"
+        );
+        Ok(())
+    }
+
+    /// The cgroup of a container, below the hierarchy's root.
+    pub(super) fn cgroup(&self, id: &str) -> PathBuf {
+        PathBuf::from(CGROUP).join(id)
+    }
+
+    /// Checks, before anything is made, what only the runtime knows: names of
+    /// capabilities, security options.
+    pub(super) fn check_runtime(&self, record: &Record) -> Result<(), Error> {
+        let nobody = crate::image::User {
+            uid: 0,
+            gid: 0,
+            additional_gids: Vec::new(),
+            home: String::new(),
+        };
+        let root = Root {
+            mounts: Vec::new(),
+            user: nobody,
+        };
+        let description = self.describe(record, PathBuf::from("/"), root, NetworkNamespace::New);
+        spec::container(&description)
+            .map(drop)
+            .map_err(|error| Error::Invalid(chain(&error)))
+    }
+
+    fn describe(
+        &self,
+        record: &Record,
+        rootfs: PathBuf,
+        root: Root,
+        network: NetworkNamespace,
+    ) -> ContainerDescription {
+        let spec = &record.spec;
+        let resources = spec.resources.unwrap_or_default();
+        let mut env = validate::merged_environment(spec, &record.image_config);
+        if !env.iter().any(|variable| variable.starts_with("HOME=")) {
+            env.push(format!("HOME={}", root.user.home));
+        }
+        ContainerDescription {
+            rootfs,
+            args: record.args.clone(),
+            env,
+            cwd: root::working_directory(record).to_owned(),
+            user: root::runtime_user(root.user),
+            hostname: record.hostname.clone(),
+            mounts: root.mounts,
+            resources: Limits {
+                memory: resources.memory,
+                nano_cpus: resources.nano_cpus,
+                pids: resources.pids,
+            },
+            cap_add: spec.cap_add.clone(),
+            cap_drop: spec.cap_drop.clone(),
+            security_opt: spec.security_opt.clone(),
+            privileged: spec.privileged,
+            read_only: spec.read_only,
+            terminal: spec.terminal,
+            terminal_size: terminal_size(spec.terminal_rows, spec.terminal_columns),
+            network,
+            cgroup: self.cgroup(&record.id),
+            shm_size: 0,
+        }
+    }
+}
+
+fn address(attachment: &Attachment) -> Address {
+    let text = |address: Option<std::net::Ipv4Addr>| address.map(|address| address.to_string());
+    Address {
+        ip: text(attachment.address).unwrap_or_default(),
+        prefix_length: attachment.prefix_length.into(),
+        gateway: text(attachment.gateway).unwrap_or_default(),
+        mac: attachment.mac.clone().unwrap_or_default(),
+    }
+}
+
+fn start_error(error: ShimError) -> Error {
+    Error::Start {
+        exit_code: error.exit_code(),
+        message: chain(&error),
+    }
+}
+
+fn network_error(error: NetworkError) -> Error {
+    match error {
+        NetworkError::UnknownNetwork(name) => Error::NoSuchNetwork(name),
+        NetworkError::TargetNotRunning(_) | NetworkError::BridgeDisabled => {
+            Error::State(chain(&error))
+        }
+        error => Error::Internal(chain(&error)),
+    }
+}

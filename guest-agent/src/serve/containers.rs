@@ -1,0 +1,148 @@
+//! The Containers service.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+use wherry_proto::v1;
+use wherry_proto::v1::containers_server::Containers as Service;
+
+use super::Agent;
+use crate::container::Condition;
+
+/// Serves [`Service`].
+pub(super) struct ContainersService {
+    agent: Arc<Agent>,
+}
+
+impl ContainersService {
+    pub(super) fn new(agent: Arc<Agent>) -> Self {
+        Self { agent }
+    }
+}
+
+#[tonic::async_trait]
+impl Service for ContainersService {
+    async fn create(
+        &self,
+        request: Request<v1::CreateContainerRequest>,
+    ) -> Result<Response<v1::CreateContainerResponse>, Status> {
+        let spec = request
+            .into_inner()
+            .spec
+            .ok_or_else(|| Status::invalid_argument("no specification was given"))?;
+        let (id, warnings) = self.agent.containers.create(spec).await?;
+        Ok(Response::new(v1::CreateContainerResponse { id, warnings }))
+    }
+
+    async fn start(
+        &self,
+        request: Request<v1::StartContainerRequest>,
+    ) -> Result<Response<v1::StartContainerResponse>, Status> {
+        let request = request.into_inner();
+        self.agent
+            .containers
+            .start(&request.container, request.bound_ports)
+            .await?;
+        Ok(Response::new(v1::StartContainerResponse {}))
+    }
+
+    async fn stop(
+        &self,
+        request: Request<v1::StopContainerRequest>,
+    ) -> Result<Response<v1::StopContainerResponse>, Status> {
+        let request = request.into_inner();
+        self.agent
+            .containers
+            .stop(&request.container, request.timeout_seconds)
+            .await?;
+        Ok(Response::new(v1::StopContainerResponse {}))
+    }
+
+    async fn kill(
+        &self,
+        request: Request<v1::KillContainerRequest>,
+    ) -> Result<Response<v1::KillContainerResponse>, Status> {
+        let request = request.into_inner();
+        self.agent
+            .containers
+            .kill(&request.container, &request.signal)
+            .await?;
+        Ok(Response::new(v1::KillContainerResponse {}))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<v1::RemoveContainerRequest>,
+    ) -> Result<Response<v1::RemoveContainerResponse>, Status> {
+        let request = request.into_inner();
+        self.agent
+            .containers
+            .remove(&request.container, request.force, request.volumes)
+            .await?;
+        Ok(Response::new(v1::RemoveContainerResponse {}))
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListContainersRequest>,
+    ) -> Result<Response<v1::ListContainersResponse>, Status> {
+        let containers = self.agent.containers.list(request.into_inner().all);
+        Ok(Response::new(v1::ListContainersResponse { containers }))
+    }
+
+    async fn inspect(
+        &self,
+        request: Request<v1::InspectContainerRequest>,
+    ) -> Result<Response<v1::Container>, Status> {
+        let container = self
+            .agent
+            .containers
+            .find(&request.into_inner().container)?;
+        Ok(Response::new(container.describe()))
+    }
+
+    async fn wait(
+        &self,
+        request: Request<v1::WaitContainerRequest>,
+    ) -> Result<Response<v1::WaitContainerResponse>, Status> {
+        let request = request.into_inner();
+        let condition = match request.condition() {
+            v1::wait_container_request::Condition::NotRunning => Condition::NotRunning,
+            v1::wait_container_request::Condition::NextExit => Condition::NextExit,
+            v1::wait_container_request::Condition::Removed => Condition::Removed,
+        };
+        let container = self.agent.containers.find(&request.container)?;
+        let phase = container.wait(condition).await;
+        Ok(Response::new(v1::WaitContainerResponse {
+            exit_code: phase.exit_code,
+            error: phase.error,
+        }))
+    }
+
+    async fn resize(
+        &self,
+        request: Request<v1::ResizeRequest>,
+    ) -> Result<Response<v1::ResizeResponse>, Status> {
+        self.agent.containers.resize(request.into_inner()).await?;
+        Ok(Response::new(v1::ResizeResponse {}))
+    }
+
+    async fn create_exec(
+        &self,
+        request: Request<v1::CreateExecRequest>,
+    ) -> Result<Response<v1::CreateExecResponse>, Status> {
+        let exec = self.agent.containers.create_exec(request.into_inner())?;
+        Ok(Response::new(v1::CreateExecResponse { exec }))
+    }
+
+    async fn inspect_exec(
+        &self,
+        request: Request<v1::InspectExecRequest>,
+    ) -> Result<Response<v1::Exec>, Status> {
+        let exec = self
+            .agent
+            .containers
+            .inspect_exec(&request.into_inner().exec)?;
+        Ok(Response::new(exec))
+    }
+}
