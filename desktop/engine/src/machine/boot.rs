@@ -140,10 +140,12 @@ fn same_version(info: &InfoResponse, config: &MachineConfig) -> Result<(), Machi
 }
 
 fn brief(error: &MachineError) -> String {
-    match error {
+    let whole = match error {
         MachineError::Boot { reason, .. } => reason.clone(),
         other => other.to_string(),
-    }
+    };
+    // The rest of what QEMU said is in the log.
+    whole.split("; ").next().unwrap_or_default().to_owned()
 }
 
 fn warning(accelerator: Accelerator, reason: &str) -> String {
@@ -152,3 +154,6 @@ fn warning(accelerator: Accelerator, reason: &str) -> String {
         accelerator.name()
     )
 }
+
+#[cfg(test)]
+mod tests;

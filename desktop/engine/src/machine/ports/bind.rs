@@ -155,13 +155,16 @@ fn open(protocol: Protocol, address: SocketAddr) -> io::Result<(SocketAddr, Host
         // 0.0.0.0 and :: are two addresses.
         socket.set_only_v6(true)?;
     }
-    // On Unix this lets a port be bound while old connections of it wind down;
-    // on Windows it would let two programs have the same port.
-    #[cfg(unix)]
-    if protocol == Protocol::Tcp {
-        socket.set_reuse_address(true)?;
+    let any = address.port() == 0;
+    if !any {
+        reuse(&socket, protocol)?;
     }
     socket.bind(&address.into())?;
+    if any {
+        // Only now, because Linux takes a millisecond and more to choose a port
+        // where it may be one with old connections.
+        reuse(&socket, protocol)?;
+    }
     match protocol {
         Protocol::Tcp => {
             socket.listen(BACKLOG)?;
@@ -173,4 +176,14 @@ fn open(protocol: Protocol, address: SocketAddr) -> io::Result<(SocketAddr, Host
             Ok((socket.local_addr()?, HostSocket::Udp(socket)))
         }
     }
+}
+
+/// Lets a port be bound while old connections of it go on or wind down. (On
+/// Windows that is so anyway, and the option of this name lets two programs have
+/// the same port.)
+fn reuse(socket: &Socket, protocol: Protocol) -> io::Result<()> {
+    if cfg!(unix) && protocol == Protocol::Tcp {
+        socket.set_reuse_address(true)?;
+    }
+    Ok(())
 }

@@ -36,17 +36,23 @@ pub(super) struct Sockets {
     pub(super) shares: Vec<(String, PathBuf)>,
 }
 
+/// What a command line depends on beside the VM's description.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Machine<'a> {
+    pub(super) architecture: Architecture,
+    pub(super) accelerator: Accelerator,
+    /// The frequency of the host's time stamp counter.
+    pub(super) tsc_khz: Option<u64>,
+    pub(super) sockets: &'a Sockets,
+}
+
 /// Returns the arguments that boot `description`. QMP is on the standard
 /// streams, because every platform has those.
-pub(super) fn arguments(
-    description: &VmDescription,
-    architecture: Architecture,
-    accelerator: Accelerator,
-    sockets: &Sockets,
-) -> Vec<OsString> {
+pub(super) fn arguments(machine: &Machine<'_>, description: &VmDescription) -> Vec<OsString> {
+    let sockets = machine.sockets;
     let mut line = Line::default();
-    line.machine(description, architecture, accelerator, sockets);
-    line.boot(description);
+    line.machine(machine, description);
+    line.boot(machine, description);
     line.consoles(&description.console_log);
     line.disks(description);
     line.backends(sockets);
@@ -74,15 +80,10 @@ impl Line {
         self.0.push(value.into());
     }
 
-    fn machine(
-        &mut self,
-        description: &VmDescription,
-        architecture: Architecture,
-        accelerator: Accelerator,
-        sockets: &Sockets,
-    ) {
+    fn machine(&mut self, wish: &Machine<'_>, description: &VmDescription) {
+        let (accelerator, sockets) = (wish.accelerator, wish.sockets);
         let mebibytes = description.memory / MEBIBYTE;
-        let mut machine = match architecture {
+        let mut machine = match wish.architecture {
             // Of x86's machines the one that boots fastest; its PCIe carries
             // vhost-user devices.
             Architecture::X86_64 => "microvm,pcie=on,acpi=on,rtc=on",
@@ -122,10 +123,16 @@ impl Line {
         self.pair("-machine", machine);
     }
 
-    fn boot(&mut self, description: &VmDescription) {
+    fn boot(&mut self, machine: &Machine<'_>, description: &VmDescription) {
+        let mut words = description.command_line.clone();
+        if let (Architecture::X86_64, Accelerator::Tcg, Some(khz)) =
+            (machine.architecture, machine.accelerator, machine.tsc_khz)
+        {
+            words.push_str(&format!(" tsc_early_khz={khz}"));
+        }
         self.pair("-kernel", description.kernel.as_os_str());
         self.pair("-initrd", description.initramfs.as_os_str());
-        self.pair("-append", description.command_line.as_str());
+        self.pair("-append", words);
     }
 
     /// The kernel writes to the first serial port, which works from its first
@@ -220,7 +227,13 @@ mod tests {
     }
 
     fn line(architecture: Architecture, accelerator: Accelerator) -> String {
-        arguments(&description(), architecture, accelerator, &sockets())
+        let machine = Machine {
+            architecture,
+            accelerator,
+            tsc_khz: Some(2_000_000),
+            sockets: &sockets(),
+        };
+        arguments(&machine, &description())
             .iter()
             .map(|argument| argument.to_str().unwrap())
             .collect::<Vec<_>>()
@@ -245,7 +258,7 @@ mod tests {
 -machine microvm,pcie=on,acpi=on,rtc=on,memory-backend=mem
 -kernel /guest/kernel
 -initrd /guest/initramfs
--append console=ttyS0 quiet
+-append console=ttyS0 quiet tsc_early_khz=2000000
 -chardev file,id=serial,append=on,path=/home/log/console.log
 -serial chardev:serial
 -device virtio-serial-pci

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use wherry_client::settings::Accelerator;
 
 use super::accelerator::{self, Verdicts};
+use super::tsc::Tsc;
 use super::{process, program};
 use crate::vm::{Hypervisor, Kind, Options, Vm, VmDescription, VmError};
 
@@ -15,6 +16,7 @@ use crate::vm::{Hypervisor, Kind, Options, Vm, VmDescription, VmError};
 pub struct Qemu {
     program: PathBuf,
     verdicts: Verdicts,
+    tsc: Tsc,
 }
 
 impl Qemu {
@@ -27,6 +29,7 @@ impl Qemu {
         Ok(Self {
             program: program::find(options.qemu.as_deref())?,
             verdicts: Verdicts::new(options.verdicts.clone()),
+            tsc: Tsc::begin(),
         })
     }
 }
@@ -67,7 +70,7 @@ impl Hypervisor for Qemu {
         accelerator: Accelerator,
     ) -> BoxFuture<'a, Result<Arc<dyn Vm>, VmError>> {
         Box::pin(async move {
-            let vm = process::start(&self.program, description, accelerator).await?;
+            let vm = process::start(&self.program, description, accelerator, self.tsc).await?;
             Ok(Arc::new(vm) as Arc<dyn Vm>)
         })
     }

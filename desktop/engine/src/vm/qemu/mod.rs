@@ -12,6 +12,7 @@ mod process;
 mod program;
 mod qmp;
 mod share;
+mod tsc;
 mod vm;
 mod vsock;
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use tokio::process::{Child, Command};
 use wherry_client::settings::Accelerator;
 
-use super::command_line::{self, Architecture, Sockets};
+use super::command_line::{self, Architecture, Machine, Sockets};
 use super::qmp::{Qmp, QmpError};
 use super::share;
+use super::tsc::Tsc;
 use super::vm::{LastWords, QemuVm};
 use super::vsock::Vsock;
 use crate::platform;
@@ -24,13 +25,17 @@ pub(super) async fn start(
     program: &Path,
     description: &VmDescription,
     accelerator: Accelerator,
+    tsc: Tsc,
 ) -> Result<QemuVm, VmError> {
     let devices = Devices::start(description)?;
     let arguments = command_line::arguments(
+        &Machine {
+            architecture: Architecture::of_host(),
+            accelerator,
+            tsc_khz: tsc.kilohertz().await,
+            sockets: &devices.sockets,
+        },
         description,
-        Architecture::of_host(),
-        accelerator,
-        &devices.sockets,
     );
     tracing::debug!(program = %program.display(), ?arguments, "starting QEMU");
     let mut command = Command::new(program);
@@ -40,6 +45,9 @@ pub(super) async fn start(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
+    // What ends a terminal's processes leaves the guest alone.
+    #[cfg(unix)]
+    command.process_group(0);
     platform::die_with_parent(&mut command);
     let mut child = command.spawn().map_err(|source| VmError::Execute {
         program: program.to_owned(),
@@ -127,4 +135,102 @@ fn open_files_for_each(shares: usize) -> u64 {
     let limit = platform::open_file_limit();
     let own = OWN_OPEN_FILES.min(limit / 2);
     (limit - own) / u64::try_from(shares.max(1)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
+
+    use crate::vm::{End, Share, Vm, VmState};
+
+    /// A QEMU that talks QMP for a while and then fails as the real one was
+    /// seen to.
+    const TALKS: &str = r#"#!/bin/sh
+echo '{"QMP": {"version": {}, "capabilities": []}}'
+read -r capabilities
+echo '{"return": {}}'
+"#;
+
+    async fn start_script(folder: &tempfile::TempDir, script: &str) -> Result<QemuVm, VmError> {
+        let program = folder.path().join("qemu");
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let description = VmDescription {
+            kernel: "kernel".into(),
+            initramfs: "initramfs".into(),
+            command_line: String::new(),
+            cpus: 1,
+            memory: 128 << 20,
+            disks: Vec::new(),
+            shares: vec![Share {
+                tag: "share0".into(),
+                folder: folder.path().to_owned(),
+            }],
+            network: false,
+            console_log: folder.path().join("console.log"),
+            run: folder.path().to_owned(),
+        };
+        start(&program, &description, Accelerator::Kvm, Tsc::begin()).await
+    }
+
+    async fn failure(vm: &QemuVm) -> String {
+        let mut state = vm.state();
+        let ended = state.wait_for(|state| matches!(state, VmState::Ended(_)));
+        let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
+        match ended.unwrap().unwrap().clone() {
+            VmState::Ended(End::Failed(reason)) => reason,
+            other => panic!("{other:?} is no failure"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_qemu_that_refuses_to_start_is_quoted_and_leaves_no_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "#!/bin/sh\necho 'invalid accelerator kvm' >&2\nexit 1\n";
+        let error = start_script(&folder, script)
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        assert_eq!(error, "QEMU failed to start: invalid accelerator kvm");
+        assert!(!folder.path().join("share0.sock").exists());
+        assert!(!folder.path().join("vsock.sock").exists());
+    }
+
+    #[tokio::test]
+    async fn a_qemu_that_aborts_is_quoted_with_its_signal() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!("{TALKS}echo 'Assertion failed' >&2\nkill -ABRT $$\n");
+        let vm = start_script(&folder, &script).await.unwrap();
+        let reason = failure(&vm).await;
+        assert!(
+            reason.contains("signal: 6") && reason.contains("Assertion failed"),
+            "{reason}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_stop_in_internal_error_is_a_failure_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!(
+            "{TALKS}echo '{{\"event\": \"STOP\"}}'\nread -r query\n\
+             echo '{{\"return\": {{\"status\": \"internal-error\"}}}}'\nexec sleep 600\n"
+        );
+        let vm = start_script(&folder, &script).await.unwrap();
+        let reason = failure(&vm).await;
+        assert!(reason.contains("internal-error"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_qemu_that_does_not_quit_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let vm = start_script(&folder, &format!("{TALKS}exec sleep 600\n"))
+            .await
+            .unwrap();
+        vm.cut_power().await;
+        assert_eq!(*vm.state().borrow(), VmState::Ended(End::PoweredOff));
+    }
 }

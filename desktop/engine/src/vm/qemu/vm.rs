@@ -264,6 +264,7 @@ impl LastWords {
         let reader = tokio::spawn(async move {
             let mut errors = BufReader::new(errors).lines();
             while let Ok(Some(line)) = errors.next_line().await {
+                let line = without_program(&line).to_owned();
                 tracing::warn!("QEMU: {line}");
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 if kept.len() == WORDS {
@@ -291,6 +292,14 @@ impl LastWords {
             .map(String::as_str)
             .collect::<Vec<_>>()
             .join("; ")
+    }
+}
+
+/// QEMU begins its lines with its program's name.
+fn without_program(line: &str) -> &str {
+    match line.split_once(": ") {
+        Some((program, rest)) if program.starts_with("qemu-system-") => rest,
+        _ => line,
     }
 }
 
