@@ -2,7 +2,9 @@
 //!
 //! Runs only when `WHERRY_TEST_KERNEL` names a kernel with vsock:
 //! `WHERRY_TEST_KERNEL=bzImage cargo test -p wherry-vsock --test guest -- --nocapture`.
-//! `WHERRY_TEST_MEBIBYTES` is how much goes each way in the big one (256).
+//! `WHERRY_TEST_MEBIBYTES` is how much goes each way in the big one (256), and
+//! `WHERRY_TEST_QUICK` leaves it out. For a distribution's kernel,
+//! `WHERRY_TEST_MACHINE=q35` and `WHERRY_TEST_MODULES` (see `vm.rs`) help.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test says what failed by panicking")]

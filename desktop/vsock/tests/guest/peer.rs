@@ -147,7 +147,7 @@ fn listen_on(port: u32) -> File {
         assert!(fd >= 0, "socket: {}", std::io::Error::last_os_error());
         // Connections inherit it. With Linux's 256 KiB the host waits for credit
         // while the guest copies.
-        let window = 2 << 20;
+        let window = 512 << 10;
         setsockopt(fd, AF_VSOCK, BUFFER_MAX_SIZE, &window, 8);
         setsockopt(fd, AF_VSOCK, BUFFER_SIZE, &window, 8);
         let len = size_of::<SockaddrVm>() as u32;
