@@ -186,6 +186,7 @@ impl Containers {
             cwd: root::working_directory(record).to_owned(),
             user: root::runtime_user(root.user),
             hostname: record.hostname.clone(),
+            host_pid: spec.pid_mode == "host",
             mounts: root.mounts,
             resources: Limits {
                 memory: resources.memory,

@@ -94,6 +94,10 @@ pub(crate) struct ContainerOptions {
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
     network: Option<String>,
 
+    /// The process namespace: "host" is the guest's, where every process is seen
+    #[arg(long, value_name = "NAMESPACE", value_parser = ["host"])]
+    pid: Option<String>,
+
     /// Give the container every capability and device
     #[arg(long)]
     privileged: bool,
@@ -190,6 +194,7 @@ impl ContainerOptions {
                 nano_cpus: self.cpus.unwrap_or(0),
                 pids: self.pids_limit.unwrap_or(0),
             }),
+            pid_mode: text(&self.pid),
             privileged: self.privileged,
             read_only: self.read_only,
             cap_add: self.cap_add.clone(),

@@ -48,6 +48,8 @@ pub struct ContainerDescription {
     pub terminal_size: Option<TerminalSize>,
     /// Its network namespace.
     pub network: NetworkNamespace,
+    /// It sees every process of the guest.
+    pub host_pid: bool,
     /// Its cgroup, absolute below the root of the hierarchy: `/wherry/<id>`.
     pub cgroup: PathBuf,
     /// The size of `/dev/shm`, bytes; 0: Docker's 64 MiB.

@@ -45,7 +45,7 @@ pub fn container(description: &ContainerDescription) -> Result<Spec, SpecError> 
 
     let mut linux = LinuxBuilder::default()
         .cgroups_path(description.cgroup.clone())
-        .namespaces(namespaces(&description.network)?)
+        .namespaces(namespaces(description)?)
         .resources(resources(description)?)
         .build()?;
     if description.privileged {
@@ -176,10 +176,13 @@ fn spec_user(user: &User) -> Result<SpecUser, SpecError> {
     Ok(built)
 }
 
-fn namespaces(network: &NetworkNamespace) -> Result<Vec<LinuxNamespace>, SpecError> {
+fn namespaces(description: &ContainerDescription) -> Result<Vec<LinuxNamespace>, SpecError> {
     let mut namespaces = Vec::new();
+    if !description.host_pid {
+        let own = LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Pid);
+        namespaces.push(own.build()?);
+    }
     for kind in [
-        LinuxNamespaceType::Pid,
         LinuxNamespaceType::Ipc,
         LinuxNamespaceType::Uts,
         LinuxNamespaceType::Mount,
@@ -188,7 +191,7 @@ fn namespaces(network: &NetworkNamespace) -> Result<Vec<LinuxNamespace>, SpecErr
         namespaces.push(LinuxNamespaceBuilder::default().typ(kind).build()?);
     }
     let network_namespace = LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Network);
-    match network {
+    match &description.network {
         NetworkNamespace::New => namespaces.push(network_namespace.build()?),
         NetworkNamespace::Path(path) => {
             namespaces.push(network_namespace.path(path.clone()).build()?);

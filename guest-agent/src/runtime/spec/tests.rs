@@ -313,3 +313,14 @@ fn an_exec_inherits_what_it_does_not_say() {
     exec.cwd = Some("relative".to_owned());
     assert!(exec_process(&spec, &exec).is_err());
 }
+
+#[test]
+fn the_guest_s_process_namespace_is_shared_when_asked_for() {
+    let kinds = |spec: &Spec| -> Vec<LinuxNamespaceType> {
+        let linux = spec.linux().as_ref().unwrap();
+        let namespaces = linux.namespaces().as_ref().unwrap();
+        namespaces.iter().map(LinuxNamespace::typ).collect()
+    };
+    assert!(kinds(&spec(|_| {})).contains(&LinuxNamespaceType::Pid));
+    assert!(!kinds(&spec(|d| d.host_pid = true)).contains(&LinuxNamespaceType::Pid));
+}
