@@ -17,6 +17,7 @@ fn ten_megabytes_piped_into_run_arrive_whole() {
         .collect();
     let output = engine.run(&["run", "-i", "--rm", "image", "cat"], &input);
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    assert!(engine.asked().created[0].stdin_once);
     assert!(
         output.stdout == input,
         "{} bytes came back",

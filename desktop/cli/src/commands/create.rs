@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> Outcome {
     let options = &arguments.container;
-    let request = super::run::prepare(options)?;
+    let request = super::run::prepare(options, false)?;
     let connection = Connection::to_machine().await?;
     let id = super::run::create(&connection, options, request).await?;
     output::print_line(&id)?;

@@ -64,7 +64,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
     if !arguments.detach {
         check_terminal(options.interactive, options.tty)?;
     }
-    let request = prepare(options)?;
+    let request = prepare(options, arguments.detach)?;
     let connection = Connection::to_machine().await?;
     let id = create(&connection, options, request).await?;
     let started = if arguments.detach {
@@ -92,7 +92,10 @@ enum Unstarted {
 }
 
 /// Turns the options into a request; reads files, and asks the engine nothing.
-pub(super) fn prepare(options: &ContainerOptions) -> Result<CreateContainerRequest, Failure> {
+pub(super) fn prepare(
+    options: &ContainerOptions,
+    detached: bool,
+) -> Result<CreateContainerRequest, Failure> {
     if let Some(file) = &options.cidfile
         && file.exists()
     {
@@ -102,7 +105,7 @@ pub(super) fn prepare(options: &ContainerOptions) -> Result<CreateContainerReque
         )));
     }
     Ok(CreateContainerRequest {
-        spec: Some(options.spec()?),
+        spec: Some(options.spec(detached)?),
     })
 }
 

@@ -150,7 +150,9 @@ impl ContainerOptions {
     }
 
     /// Returns what the engine is asked for. Reads the files that options name.
-    pub(crate) fn spec(&self) -> Result<ContainerSpec, Failure> {
+    /// A container that nobody attaches to at its start keeps its input open for
+    /// those who come later; any other's ends with its first client's, as in Docker.
+    pub(crate) fn spec(&self, detached: bool) -> Result<ContainerSpec, Failure> {
         let (rows, columns) = if self.tty {
             crate::terminal::size()
         } else {
@@ -204,7 +206,7 @@ impl ContainerOptions {
             stop_timeout_seconds: self.stop_timeout.unwrap_or(0),
             terminal_rows: rows,
             terminal_columns: columns,
-            stdin_once: false,
+            stdin_once: self.interactive && !detached,
             extra_hosts: self.add_host.clone(),
             dns: self.dns.iter().map(ToString::to_string).collect(),
         })
