@@ -1,5 +1,8 @@
 //! From the settings to a guest that answers.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +22,9 @@ const TRIAL_DEADLINE: Duration = Duration::from_secs(8);
 
 /// How long a guest may take otherwise: an emulated one on a busy host is slow.
 const BOOT_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How much of the console log is searched for the reason of a failure, bytes.
+const LAST_WORDS: u64 = 4096;
 
 /// A VM whose guest answers.
 pub(super) struct Booted {
@@ -93,13 +99,18 @@ async fn attempt(
     config: &MachineConfig,
     board: &Board,
 ) -> Result<Booted, MachineError> {
+    let console = &description.console_log;
+    let before = console.metadata().map_or(0, |metadata| metadata.len());
     let vm = hypervisor.start(description, accelerator).await?;
     board.update(|status| status.hypervisor_pid = vm.pid());
     let mut guest = Guest::new(&vm);
     let mut state = vm.state();
     let failed = |reason: String| MachineError::Boot {
-        reason,
-        console: description.console_log.clone(),
+        reason: match last_words(console, before) {
+            Some(words) => format!("{reason}: {words}"),
+            None => reason,
+        },
+        console: console.clone(),
     };
     let ended = state.wait_for(|state| matches!(state, VmState::Ended(_)));
     let info = tokio::select! {
@@ -137,6 +148,23 @@ fn same_version(info: &InfoResponse, config: &MachineConfig) -> Result<(), Machi
         guest: info.wire_version,
         host: WIRE_VERSION,
     })
+}
+
+/// Returns what the guest says it died of, at the end of its console log,
+/// from `begin` on.
+fn last_words(console: &Path, begin: u64) -> Option<String> {
+    let mut log = File::open(console).ok()?;
+    let length = log.metadata().ok()?.len();
+    log.seek(SeekFrom::Start(
+        length.saturating_sub(LAST_WORDS).max(begin),
+    ))
+    .ok()?;
+    let mut end = Vec::new();
+    log.read_to_end(&mut end).ok()?;
+    let end = String::from_utf8_lossy(&end);
+    let fatal = |line: &&str| line.contains("FATAL") || line.contains("Kernel panic");
+    let line = end.lines().rev().find(fatal)?;
+    Some(line.trim().to_owned())
 }
 
 fn brief(error: &MachineError) -> String {

@@ -125,10 +125,12 @@ impl Line {
 
     fn boot(&mut self, machine: &Machine<'_>, description: &VmDescription) {
         let mut words = description.command_line.clone();
+        // Reliable, because there is no better clock to watch this one by: with
+        // ticks, which an emulated processor gets late.
         if let (Architecture::X86_64, Accelerator::Tcg, Some(khz)) =
             (machine.architecture, machine.accelerator, machine.tsc_khz)
         {
-            words.push_str(&format!(" tsc_early_khz={khz}"));
+            words.push_str(&format!(" tsc=reliable tsc_early_khz={khz}"));
         }
         self.pair("-kernel", description.kernel.as_os_str());
         self.pair("-initrd", description.initramfs.as_os_str());
@@ -258,7 +260,7 @@ mod tests {
 -machine microvm,pcie=on,acpi=on,rtc=on,memory-backend=mem
 -kernel /guest/kernel
 -initrd /guest/initramfs
--append console=ttyS0 quiet tsc_early_khz=2000000
+-append console=ttyS0 quiet tsc=reliable tsc_early_khz=2000000
 -chardev file,id=serial,append=on,path=/home/log/console.log
 -serial chardev:serial
 -device virtio-serial-pci
