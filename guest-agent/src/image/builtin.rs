@@ -13,7 +13,7 @@ impl Store {
         self.load_builtin_from(Path::new(BUILTIN_IMAGES), name)
     }
 
-    fn load_builtin_from(&self, directory: &Path, name: &str) -> Result<bool, Error> {
+    pub(super) fn load_builtin_from(&self, directory: &Path, name: &str) -> Result<bool, Error> {
         let Ok(reference) = name.parse::<Reference>() else {
             return Ok(false);
         };

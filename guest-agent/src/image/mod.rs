@@ -30,6 +30,10 @@ mod reference;
 mod remove;
 mod snapshot;
 mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod time;
 mod user;
 

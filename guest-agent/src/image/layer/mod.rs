@@ -11,6 +11,9 @@ mod pipeline;
 mod root;
 mod tar_reader;
 
+#[cfg(test)]
+mod tests;
+
 use std::io::Read;
 use std::path::Path;
 

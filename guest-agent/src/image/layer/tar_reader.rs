@@ -115,6 +115,13 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
+    /// Reads what follows the end marker, so that a packed stream's own checksum
+    /// is checked and the sender is not cut off.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        io::copy(&mut self.source, &mut io::sink())?;
+        Ok(())
+    }
+
     /// Returns the next piece of the present entry's content, empty at its end.
     pub(crate) fn content(&mut self) -> io::Result<&[u8]> {
         if self.remaining == 0 {

@@ -94,6 +94,7 @@ impl Archive {
             }
             archive.members.insert(name, member);
         }
+        tar.finish().map_err(broken)?;
         Ok(archive)
     }
 

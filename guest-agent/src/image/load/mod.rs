@@ -8,6 +8,8 @@
 mod archive;
 pub(super) mod docker;
 mod layout;
+#[cfg(test)]
+mod tests;
 
 use std::io::{BufReader, Read};
 

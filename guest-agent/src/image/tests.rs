@@ -1,0 +1,418 @@
+//! The store as a whole: records, removal, root file systems.
+
+use std::fs;
+
+use super::testing::{Sandbox, Tar, TestImage, names};
+use super::{Error, ImportOptions, OverlayMount, Store, unmount_root};
+
+fn base() -> Vec<u8> {
+    Tar::default()
+        .dir("etc/")
+        .file("etc/one", b"1")
+        .file("etc/two", b"2")
+        .done()
+}
+
+fn upper() -> Vec<u8> {
+    Tar::default()
+        .dir("etc/")
+        .file("etc/.wh.one", b"")
+        .file("etc/three", b"3")
+        .done()
+}
+
+fn nobody(_: &str) -> Vec<String> {
+    Vec::new()
+}
+
+#[test]
+fn images_survive_a_reopen() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .load(&TestImage::new("a:1").layer(base()).docker())
+        .unwrap();
+    let reopened = Store::open(&sandbox.path().join("store")).unwrap();
+    assert_eq!(reopened.list(), sandbox.store.list());
+    let id = reopened.list()[0].id;
+    for name in [
+        "a:1",
+        &id.to_string(),
+        &id.hex(),
+        &id.short(),
+        &format!("sha256:{}", id.short()),
+    ] {
+        assert_eq!(reopened.inspect(name).unwrap().id, id, "{name}");
+    }
+    assert!(matches!(reopened.inspect("b"), Err(Error::NotFound(_))));
+    assert!(matches!(
+        reopened.inspect("B"),
+        Err(Error::InvalidReference { .. })
+    ));
+}
+
+#[test]
+fn a_reopen_clears_what_is_half_made() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .load(&TestImage::new("a:1").layer(base()).docker())
+        .unwrap();
+    fs::create_dir_all(sandbox.store.temporary().join("half/made")).unwrap();
+    fs::create_dir(sandbox.store.layers().join("orphan")).unwrap();
+    fs::write(sandbox.path().join("store/blobs/sha256/orphan"), b"").unwrap();
+    let reopened = Store::open(&sandbox.path().join("store")).unwrap();
+    assert_eq!(names(&reopened.temporary()), Vec::<String>::new());
+    assert_eq!(names(&reopened.layers()).len(), 1);
+    assert_eq!(names(&sandbox.path().join("store/blobs/sha256")).len(), 2);
+    assert_eq!(reopened.list().len(), 1);
+}
+
+#[test]
+fn an_image_that_lost_a_layer_is_dropped() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .load(&TestImage::new("a:1").layer(base()).docker())
+        .unwrap();
+    sandbox
+        .load(&TestImage::new("b:1").layer(upper()).docker())
+        .unwrap();
+    let lost = sandbox.store.inspect("a:1").unwrap();
+    fs::remove_dir_all(sandbox.store.layer(&lost.layers[0].diff_id)).unwrap();
+    let reopened = Store::open(&sandbox.path().join("store")).unwrap();
+    assert_eq!(reopened.list().len(), 1);
+    assert!(reopened.inspect("b:1").is_ok());
+}
+
+#[test]
+fn a_damaged_catalogue_is_an_error_and_loses_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .load(&TestImage::new("a:1").layer(base()).docker())
+        .unwrap();
+    fs::write(sandbox.path().join("store/images/images.json"), b"{").unwrap();
+    let error = Store::open(&sandbox.path().join("store")).unwrap_err();
+    assert!(matches!(error, Error::Damaged(_)), "{error}");
+    assert_eq!(names(&sandbox.store.layers()).len(), 1);
+}
+
+#[test]
+fn a_name_moves_to_the_image_loaded_last() {
+    let sandbox = Sandbox::new();
+    let first = sandbox
+        .load(&TestImage::new("a:1").layer(base()).docker())
+        .unwrap()[0]
+        .id;
+    let second = sandbox
+        .load(&TestImage::new("a:1").layer(upper()).docker())
+        .unwrap()[0]
+        .id;
+    assert_eq!(sandbox.store.inspect("a:1").unwrap().id, second);
+    assert_eq!(
+        sandbox.store.inspect(&first.to_string()).unwrap().names,
+        Vec::<String>::new()
+    );
+    // Loaded again, the same image keeps one record.
+    sandbox
+        .load(&TestImage::new("b:1").layer(upper()).docker())
+        .unwrap();
+    assert_eq!(sandbox.store.list().len(), 2);
+    assert_eq!(sandbox.store.inspect("a:1").unwrap().names.len(), 2);
+}
+
+#[test]
+fn a_removed_image_frees_its_space_and_spares_shared_layers() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .load(&TestImage::new("a:1").layer(base()).docker())
+        .unwrap();
+    sandbox
+        .load(&TestImage::new("b:1").layer(base()).layer(upper()).docker())
+        .unwrap();
+    let removed = sandbox.store.remove("b:1", false, &nobody).unwrap();
+    assert_eq!(removed.untagged, ["docker.io/library/b:1"]);
+    assert_eq!(removed.deleted.len(), 2, "the image and its own layer");
+    assert_eq!(names(&sandbox.store.layers()).len(), 1);
+    sandbox.store.remove("a:1", false, &nobody).unwrap();
+    sandbox.assert_untouched();
+}
+
+#[test]
+fn removal_follows_dockers_rules() {
+    let sandbox = Sandbox::new();
+    let archive = |name: &str| TestImage::new(name).layer(base()).docker();
+    sandbox.load(&archive("a:1")).unwrap();
+    let id = sandbox.load(&archive("a:2")).unwrap()[0].id;
+    let conflict = |name: &str, force: bool, users: &[&str]| {
+        let in_use = |_: &str| users.iter().map(|user| (*user).to_owned()).collect();
+        sandbox
+            .store
+            .remove(name, force, &in_use)
+            .unwrap_err()
+            .to_string()
+    };
+    let short = id.short();
+    assert_eq!(
+        conflict(&short, false, &[]),
+        format!(
+            "conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
+        )
+    );
+    // One of several names goes even while a container uses the image.
+    let used = |_: &str| vec!["web".to_owned()];
+    let removed = sandbox.store.remove("a:2", false, &used).unwrap();
+    assert_eq!((removed.untagged.len(), removed.deleted.len()), (1, 0));
+    assert_eq!(
+        conflict("a:1", false, &["web"]),
+        format!(
+            "conflict: unable to remove repository reference \"a:1\" (must force) - container web is using its referenced image {short}"
+        )
+    );
+    assert_eq!(
+        conflict(&short, false, &["web"]),
+        format!(
+            "conflict: unable to delete {short} (must be forced) - image is being used by container web"
+        )
+    );
+    // By force it loses its name, and its layers stay below the container.
+    let removed = sandbox.store.remove("a:1", true, &used).unwrap();
+    assert_eq!((removed.untagged.len(), removed.deleted.len()), (1, 0));
+    assert_eq!(names(&sandbox.store.layers()).len(), 1);
+    assert!(conflict(&short, true, &["web"]).contains("cannot be forced"));
+    assert_eq!(
+        sandbox
+            .store
+            .remove(&short, false, &nobody)
+            .unwrap()
+            .deleted
+            .len(),
+        2
+    );
+    sandbox.assert_untouched();
+    assert!(matches!(
+        sandbox.store.remove("a:1", true, &nobody),
+        Err(Error::NotFound(_))
+    ));
+}
+
+/// Unmounts even where an assertion fails.
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = unmount_root(&self.0);
+    }
+}
+
+fn mount(mount: &OverlayMount, directory: &std::path::Path) -> Mounted {
+    let target = directory.join("merged");
+    fs::create_dir_all(&target).unwrap();
+    mount.mount(&target).unwrap();
+    Mounted(target)
+}
+
+#[test]
+fn a_root_shows_the_layers_and_keeps_changes() {
+    let sandbox = Sandbox::new();
+    let root = Tar::default()
+        .raw(tar::EntryType::Directory, "./", "", 0o750, b"")
+        .done();
+    let id = sandbox
+        .load(
+            &TestImage::new("a")
+                .layer(base())
+                .layer(upper())
+                .layer(root)
+                .docker(),
+        )
+        .unwrap()[0]
+        .id();
+    let container = tempfile::tempdir().unwrap();
+    let overlay = sandbox.store.prepare_root(&id, container.path()).unwrap();
+    {
+        let mounted = mount(&overlay, container.path());
+        assert_eq!(names(&mounted.0.join("etc")), ["three", "two"]);
+        fs::remove_file(mounted.0.join("etc/two")).unwrap();
+        fs::write(mounted.0.join("etc/new"), b"n").unwrap();
+        let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&mounted.0).unwrap());
+        assert_eq!(mode & 0o7777, 0o750);
+    }
+    let again = sandbox.store.prepare_root(&id, container.path()).unwrap();
+    assert_eq!(again, overlay);
+    let mounted = mount(&again, container.path());
+    assert_eq!(names(&mounted.0.join("etc")), ["new", "three"]);
+    assert_eq!(
+        fs::read(overlay.lower[2].join("etc/two")).unwrap(),
+        b"2",
+        "the layer is as it was"
+    );
+    drop(mounted);
+    unmount_root(&container.path().join("merged")).unwrap();
+    unmount_root(&container.path().join("nowhere")).unwrap();
+}
+
+#[test]
+fn many_layers_mount() {
+    let sandbox = Sandbox::new();
+    let layers = (0..120).map(|index| Tar::default().file(&format!("f{index}"), b"").done());
+    // Twice the same layer, and an empty one.
+    let layers = layers.chain([Tar::default().file("f0", b"").done(), Tar::default().done()]);
+    let image = layers.fold(TestImage::new("many"), TestImage::layer);
+    let id = sandbox.load(&image.docker()).unwrap()[0].id();
+    let container = tempfile::tempdir().unwrap();
+    let overlay = sandbox.store.prepare_root(&id, container.path()).unwrap();
+    let mounted = mount(&overlay, container.path());
+    assert_eq!(names(&mounted.0).len(), 120);
+}
+
+#[test]
+fn odd_paths_and_images_without_layers_mount() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.load(&TestImage::new("empty").docker()).unwrap()[0].id();
+    let container = tempfile::Builder::new()
+        .prefix("a,b:c\\d")
+        .tempdir()
+        .unwrap();
+    let overlay = sandbox.store.prepare_root(&id, container.path()).unwrap();
+    let mounted = mount(&overlay, container.path());
+    fs::write(mounted.0.join("f"), b"").unwrap();
+    assert_eq!(names(&overlay.upper), ["f"]);
+}
+
+#[test]
+fn a_root_file_system_is_imported() {
+    let sandbox = Sandbox::new();
+    let options = ImportOptions {
+        tag: "box".to_owned(),
+        changes: vec!["CMD sleep 1".to_owned()],
+        message: "mine".to_owned(),
+    };
+    let record = sandbox
+        .store
+        .import(&super::testing::gzip(&base())[..], &options, &mut |_| {})
+        .unwrap();
+    assert_eq!(record.names, ["docker.io/library/box:latest"]);
+    assert_eq!(record.config.cmd, ["/bin/sh", "-c", "sleep 1"]);
+    assert_eq!(sandbox.store.inspect("box").unwrap(), record);
+    assert!(record.created_ns.is_some());
+    for (source, tag, change) in [
+        (&b"no tar at all"[..], "x", "CMD a"),
+        (b"", "x", "CMD a"),
+        (&base()[..700], "x", "CMD a"),
+        (&base(), "X", "CMD a"),
+        (&base(), "x", "RUN a"),
+    ] {
+        let options = ImportOptions {
+            tag: tag.to_owned(),
+            changes: vec![change.to_owned()],
+            message: String::new(),
+        };
+        assert!(sandbox.store.import(source, &options, &mut |_| {}).is_err());
+    }
+    sandbox.store.remove("box", false, &nobody).unwrap();
+    sandbox.assert_untouched();
+}
+
+#[test]
+fn a_builtin_image_is_there_when_asked_for() {
+    let sandbox = Sandbox::new();
+    let builtin = tempfile::tempdir().unwrap();
+    fs::write(
+        builtin.path().join("hello.tar"),
+        TestImage::new("hello:latest").layer(base()).docker(),
+    )
+    .unwrap();
+    assert!(
+        !sandbox
+            .store
+            .load_builtin_from(builtin.path(), "other")
+            .unwrap()
+    );
+    assert!(
+        !sandbox
+            .store
+            .load_builtin_from(builtin.path(), "me/hello")
+            .unwrap()
+    );
+    assert!(
+        !sandbox
+            .store
+            .load_builtin_from(builtin.path(), "../hello")
+            .unwrap()
+    );
+    assert!(
+        !sandbox
+            .store
+            .load_builtin_from(builtin.path(), "hello:2")
+            .unwrap()
+    );
+    assert!(
+        sandbox
+            .store
+            .load_builtin_from(builtin.path(), "hello")
+            .unwrap()
+    );
+    assert_eq!(sandbox.store.inspect("hello").unwrap().names.len(), 1);
+}
+
+#[test]
+fn concurrent_loads_of_one_image_agree() {
+    let sandbox = Sandbox::new();
+    let archive = TestImage::new("a").layer(base()).layer(upper()).docker();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| sandbox.load(&archive).unwrap());
+        }
+    });
+    assert_eq!(sandbox.store.list().len(), 1);
+    assert_eq!(names(&sandbox.store.layers()).len(), 2);
+    assert_eq!(names(&sandbox.store.temporary()), Vec::<String>::new());
+}
+
+/// A small file system of its own, so that it can be full.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(size: &str) -> SmallDisk {
+        use nix::mount::{MsFlags, mount};
+        let directory = tempfile::tempdir().unwrap();
+        let options = format!("size={size},mode=0700");
+        mount(
+            Some("tmpfs"),
+            directory.path(),
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some(options.as_str()),
+        )
+        .unwrap();
+        SmallDisk(directory)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = unmount_root(self.0.path());
+    }
+}
+
+#[test]
+fn a_full_disk_is_one_clear_error_and_loses_nothing() {
+    let disk = SmallDisk::new("1m");
+    let store = Store::open(disk.0.path()).unwrap();
+    let small = TestImage::new("small").layer(base()).docker();
+    store.load(&small[..], &mut |_| {}).unwrap();
+    let layer = Tar::default().file("big", &vec![7; 3 << 20]).done();
+    let error = store
+        .load(
+            &TestImage::new("big").layer(layer).docker()[..],
+            &mut |_| {},
+        )
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::DiskFull { what } if what.contains("big")),
+        "{error}"
+    );
+    assert_eq!(names(&store.temporary()), Vec::<String>::new());
+    let reopened = Store::open(disk.0.path()).unwrap();
+    assert_eq!(reopened.list().len(), 1);
+    reopened.remove("small", false, &nobody).unwrap();
+    reopened.load(&small[..], &mut |_| {}).unwrap();
+}
