@@ -4,7 +4,7 @@ use std::path::Path;
 use super::{Error, Reference, Store};
 
 /// Where the guest image carries archives of images that work at once.
-pub const BUILTIN_IMAGES: &str = "/usr/share/wherry/images";
+pub(crate) const BUILTIN_IMAGES: &str = "/usr/share/wherry/images";
 
 impl Store {
     /// Loads the built-in image of this name, if there is one: `hello` is in

@@ -7,11 +7,11 @@ use sha2::{Digest as _, Sha256};
 /// A SHA-256 digest, written `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Digest([u8; 32]);
+pub(crate) struct Digest([u8; 32]);
 
 impl Digest {
     /// Returns the digest of some bytes.
-    pub fn of(bytes: &[u8]) -> Digest {
+    pub(crate) fn of(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
     }
 
@@ -21,17 +21,17 @@ impl Digest {
     }
 
     /// Returns the 64 hexadecimal digits alone.
-    pub fn hex(&self) -> String {
+    pub(crate) fn hex(&self) -> String {
         hex::encode(self.0)
     }
 
     /// Returns the first twelve digits, as lists show ids.
-    pub fn short(&self) -> String {
+    pub(crate) fn short(&self) -> String {
         hex::encode(&self.0[..6])
     }
 
     /// Reads 64 lower-case hexadecimal digits.
-    pub fn from_hex(digits: &str) -> Option<Digest> {
+    pub(crate) fn from_hex(digits: &str) -> Option<Digest> {
         let lower = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         if !digits.bytes().all(lower) {
             return None;

@@ -5,7 +5,7 @@ use tonic::Code;
 
 /// What can go wrong with images. Messages are meant for the user as they are.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// No image has this name, id or id prefix.
     #[error("no such image: {0}")]
     NotFound(String),
@@ -90,7 +90,7 @@ pub enum Error {
 
 impl Error {
     /// Wraps an I/O error with what was being done; a full disk becomes [`Error::DiskFull`].
-    pub fn io(what: impl Into<String>, source: impl Into<io::Error>) -> Error {
+    pub(crate) fn io(what: impl Into<String>, source: impl Into<io::Error>) -> Error {
         let (what, source) = (what.into(), source.into());
         match source.raw_os_error() {
             Some(libc::ENOSPC | libc::EDQUOT) => Error::DiskFull { what },
@@ -104,7 +104,7 @@ impl Error {
     }
 
     /// Returns the gRPC status code that says this error.
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         match self {
             Error::NotFound(_) => Code::NotFound,
             Error::Conflict(_) => Code::FailedPrecondition,

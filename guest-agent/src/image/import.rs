@@ -10,19 +10,19 @@ use super::{Digest, Error, ImageRecord, LayerRecord, Progress, Reference, Store}
 
 /// How a root file system becomes an image.
 #[derive(Clone, Debug, Default)]
-pub struct ImportOptions {
+pub(crate) struct ImportOptions {
     /// The image's name; empty for none.
-    pub tag: String,
+    pub(crate) tag: String,
     /// Dockerfile instructions: `CMD ["nginx"]`, `ENV A=b`.
-    pub changes: Vec<String>,
+    pub(crate) changes: Vec<String>,
     /// A comment for the image's history.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl Store {
     /// Makes an image of one layer from the tar of a root file system, plain,
     /// gzip or zstd.
-    pub fn import(
+    pub(crate) fn import(
         &self,
         mut reader: impl Read,
         options: &ImportOptions,

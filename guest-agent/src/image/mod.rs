@@ -37,15 +37,13 @@ mod tests;
 mod time;
 mod user;
 
-pub use builtin::BUILTIN_IMAGES;
-pub use digest::Digest;
-pub use error::Error;
-pub use import::ImportOptions;
-pub use record::{ImageRecord, LayerRecord};
-pub use reference::Reference;
-pub use remove::Removal;
-pub use snapshot::{OverlayMount, unmount_root};
-pub use store::Store;
-pub use user::{User, resolve_user};
+pub(crate) use digest::Digest;
+pub(crate) use error::Error;
+pub(crate) use import::ImportOptions;
+pub(crate) use record::{ImageRecord, LayerRecord};
+pub(crate) use reference::Reference;
+pub(crate) use snapshot::unmount_root;
+pub(crate) use store::Store;
+pub(crate) use user::{User, resolve_user};
 /// What a load or import is doing; goes over the wire as it is.
-pub use wherry_proto::v1::Progress;
+pub(crate) use wherry_proto::v1::Progress;

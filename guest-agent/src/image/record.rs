@@ -9,58 +9,58 @@ use super::time::parse_time;
 
 /// What the store knows of one image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ImageRecord {
+pub(crate) struct ImageRecord {
     /// The digest of the configuration.
-    pub id: Digest,
+    pub(crate) id: Digest,
     /// The names, normalised (`docker.io/library/nginx:latest`), sorted.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// The digest of the manifest. Archives of Docker's older form have none
     /// and get one of our making.
-    pub manifest_digest: Digest,
+    pub(crate) manifest_digest: Digest,
     /// The layers, lowest first.
-    pub layers: Vec<LayerRecord>,
+    pub(crate) layers: Vec<LayerRecord>,
     /// When the image was made, nanoseconds since 1970.
-    pub created_ns: Option<i64>,
+    pub(crate) created_ns: Option<i64>,
     /// OCI's word for the processor, `amd64`.
-    pub architecture: String,
+    pub(crate) architecture: String,
     /// OCI's word for the system, `linux`.
-    pub os: String,
+    pub(crate) os: String,
     /// How to run it.
-    pub config: RunDefaults,
+    pub(crate) config: RunDefaults,
 }
 
 /// One layer of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LayerRecord {
+pub(crate) struct LayerRecord {
     /// The digest of the unpacked tar stream; names the layer's directory.
-    pub diff_id: Digest,
+    pub(crate) diff_id: Digest,
     /// Bytes of the files in it.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// What an image says about running it, as the wire carries it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
-pub struct RunDefaults {
-    pub user: String,
-    pub env: Vec<String>,
-    pub entrypoint: Vec<String>,
-    pub cmd: Vec<String>,
-    pub working_dir: String,
-    pub labels: BTreeMap<String, String>,
-    pub exposed_ports: Vec<String>,
-    pub volumes: Vec<String>,
-    pub stop_signal: String,
+pub(crate) struct RunDefaults {
+    pub(crate) user: String,
+    pub(crate) env: Vec<String>,
+    pub(crate) entrypoint: Vec<String>,
+    pub(crate) cmd: Vec<String>,
+    pub(crate) working_dir: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) exposed_ports: Vec<String>,
+    pub(crate) volumes: Vec<String>,
+    pub(crate) stop_signal: String,
 }
 
 impl ImageRecord {
     /// Returns the id with its `sha256:`.
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.id.to_string()
     }
 
     /// Returns the bytes of the files in all layers.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.layers.iter().map(|layer| layer.size).sum()
     }
 

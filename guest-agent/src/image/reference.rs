@@ -13,7 +13,7 @@ const MAX_TAG: usize = 128;
 /// `docker.io/library/nginx:latest`. The grammar is that of the distribution
 /// project's `reference` package.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Reference {
+pub(crate) struct Reference {
     domain: String,
     path: String,
     tag: Option<String>,
@@ -22,27 +22,22 @@ pub struct Reference {
 
 impl Reference {
     /// Returns the registry, `docker.io`.
-    pub fn domain(&self) -> &str {
+    pub(crate) fn domain(&self) -> &str {
         &self.domain
     }
 
     /// Returns the repository within the registry, `library/nginx`.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
-    /// Returns the tag; absent only where a digest stands alone.
-    pub fn tag(&self) -> Option<&str> {
-        self.tag.as_deref()
-    }
-
     /// Returns the digest, where the name has one.
-    pub fn digest(&self) -> Option<Digest> {
+    pub(crate) fn digest(&self) -> Option<Digest> {
         self.digest
     }
 
     /// Returns the short form that users write and lists show: `nginx:latest`.
-    pub fn familiar(&self) -> String {
+    pub(crate) fn familiar(&self) -> String {
         let name = if self.domain == DEFAULT_DOMAIN {
             match self.path.strip_prefix(OFFICIAL) {
                 // `library/a/b` must keep its prefix to be read back the same.

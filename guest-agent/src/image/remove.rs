@@ -7,11 +7,11 @@ use super::{Digest, Error, Store};
 
 /// What a removal did, in the form Docker answers with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Removal {
+pub(crate) struct Removal {
     /// The names that are gone.
-    pub untagged: Vec<String>,
+    pub(crate) untagged: Vec<String>,
     /// The images and layers that are gone.
-    pub deleted: Vec<String>,
+    pub(crate) deleted: Vec<String>,
 }
 
 impl Store {
@@ -26,7 +26,7 @@ impl Store {
     /// called with the store locked, so that no image goes while a container
     /// is being made of it: it must not call the store, and containers must be
     /// registered before [`Store::prepare_root`].
-    pub fn remove(
+    pub(crate) fn remove(
         &self,
         name: &str,
         force: bool,

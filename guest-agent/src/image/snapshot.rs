@@ -16,20 +16,20 @@ const MAX_OPTIONS: usize = 4095;
 
 /// A container's root file system: the image's layers below, a writable one above.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OverlayMount {
+pub(crate) struct OverlayMount {
     /// The lower directories, the topmost first, as overlayfs wants them.
-    pub lower: Vec<PathBuf>,
+    pub(crate) lower: Vec<PathBuf>,
     /// Where changes go.
-    pub upper: PathBuf,
+    pub(crate) upper: PathBuf,
     /// Overlayfs's own work directory, beside `upper`.
-    pub work: PathBuf,
+    pub(crate) work: PathBuf,
 }
 
 impl Store {
     /// Makes the writable directories `upper` and `work` in `dir`, a directory
     /// on the store's file system, for a container of the image. Called again
     /// it keeps what is in them: a container's start after its stop is the same call.
-    pub fn prepare_root(&self, image_id: &str, dir: &Path) -> Result<OverlayMount, Error> {
+    pub(crate) fn prepare_root(&self, image_id: &str, dir: &Path) -> Result<OverlayMount, Error> {
         let lower = {
             let images = self.lock();
             let (record, _) = find(&images, image_id)?;
@@ -83,7 +83,7 @@ impl OverlayMount {
     }
 
     /// Mounts it on `target`, a directory that exists.
-    pub fn mount(&self, target: &Path) -> Result<(), Error> {
+    pub(crate) fn mount(&self, target: &Path) -> Result<(), Error> {
         let failed =
             |error: std::io::Error| Error::path("mounting the container's root on", target, error);
         let plain = self
@@ -147,7 +147,7 @@ fn mount_overlay(target: &Path, options: &[u8]) -> std::io::Result<()> {
 
 /// Unmounts a container's root. Where nothing is mounted, or a process still
 /// holds it, it is taken out of sight and goes when the last user does.
-pub fn unmount_root(target: &Path) -> Result<(), Error> {
+pub(crate) fn unmount_root(target: &Path) -> Result<(), Error> {
     use nix::errno::Errno;
     use nix::mount::{MntFlags, umount2};
     let plain = MntFlags::UMOUNT_NOFOLLOW;

@@ -11,7 +11,7 @@ use super::{Digest, Error, ImageRecord, Reference};
 
 /// The images of one engine. Shared between threads by reference.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     root: PathBuf,
     images: Mutex<Images>,
 }
@@ -42,7 +42,7 @@ impl Store {
     ///
     /// An image that lost a layer or its configuration is dropped with a
     /// warning, so that the rest stays usable.
-    pub fn open(root: &Path) -> Result<Store, Error> {
+    pub(crate) fn open(root: &Path) -> Result<Store, Error> {
         let store = Store {
             root: root.to_owned(),
             images: Mutex::default(),
@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// Returns every image, the newest first.
-    pub fn list(&self) -> Vec<ImageRecord> {
+    pub(crate) fn list(&self) -> Vec<ImageRecord> {
         let mut images: Vec<_> = self.lock().values().cloned().collect();
         images.sort_by(|a, b| {
             b.created_ns
@@ -83,7 +83,7 @@ impl Store {
 
     /// Finds an image by name, id or unambiguous id prefix. A name that is not
     /// here but belongs to a built-in image brings that one in first.
-    pub fn inspect(&self, name: &str) -> Result<ImageRecord, Error> {
+    pub(crate) fn inspect(&self, name: &str) -> Result<ImageRecord, Error> {
         let found = find(&self.lock(), name).map(|(record, _)| record.clone());
         match found {
             Err(Error::NotFound(_)) if self.load_builtin(name)? => {

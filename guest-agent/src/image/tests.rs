@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use super::snapshot::OverlayMount;
 use super::testing::{Sandbox, Tar, TestImage, names};
-use super::{Error, ImportOptions, OverlayMount, Store, unmount_root};
+use super::{Error, ImportOptions, Store, unmount_root};
 
 fn base() -> Vec<u8> {
     Tar::default()

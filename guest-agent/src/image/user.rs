@@ -14,15 +14,15 @@ const MAX_GROUPS: usize = 65_536;
 
 /// Whom a container's process runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     /// The user's number.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// The number of its first group.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// The other groups that list the user as a member.
-    pub additional_gids: Vec<u32>,
+    pub(crate) additional_gids: Vec<u32>,
     /// The home directory, `/` where the image names none.
-    pub home: String,
+    pub(crate) home: String,
 }
 
 /// Resolves `user`, `uid`, `user:group` and so on by the `/etc/passwd` and
@@ -30,7 +30,7 @@ pub struct User {
 ///
 /// The files are the image's and may be hostile: they are opened without
 /// leaving the root, read only if regular, and up to a limit.
-pub fn resolve_user(rootfs: &Path, user: &str) -> Result<User, Error> {
+pub(crate) fn resolve_user(rootfs: &Path, user: &str) -> Result<User, Error> {
     let (name, group) = match user.split_once(':') {
         Some((name, group)) => (name, Some(group).filter(|group| !group.is_empty())),
         None => (user, None),

@@ -320,12 +320,10 @@ fn all_kinds_of_files_keep_their_metadata() {
     device.set_path("null").unwrap();
     device.set_entry_type(EntryType::Char);
     device.set_mode(0o666);
-    (
-        device.set_uid(1),
-        device.set_gid(2),
-        device.set_mtime(5),
-        device.set_size(0),
-    );
+    device.set_uid(1);
+    device.set_gid(2);
+    device.set_mtime(5);
+    device.set_size(0);
     device.set_device_major(1).unwrap();
     device.set_device_minor(3).unwrap();
     // cap_net_raw+ep, as VFS_CAP_REVISION_2 has it.
@@ -418,12 +416,10 @@ fn claims_of_size_are_not_believed() {
             let mut header = Header::new_gnu();
             header.set_path("big").unwrap();
             header.set_entry_type(kind);
-            (
-                header.set_mode(0),
-                header.set_uid(0),
-                header.set_gid(0),
-                header.set_mtime(0),
-            );
+            header.set_mode(0);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
             header.set_size(size);
             let place = Place::new();
             assert!(
@@ -525,12 +521,10 @@ fn node() -> impl Strategy<Value = Node> {
 
 fn pack(builder: &mut tar::Builder<Vec<u8>>, path: &Path, node: &Node) {
     let mut header = Header::new_gnu();
-    (
-        header.set_uid(7),
-        header.set_gid(8),
-        header.set_mtime(1_500_000_000),
-        header.set_size(0),
-    );
+    header.set_uid(7);
+    header.set_gid(8);
+    header.set_mtime(1_500_000_000);
+    header.set_size(0);
     match node {
         Node::File(content, mode) => {
             header.set_mode(*mode);

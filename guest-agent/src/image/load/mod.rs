@@ -22,7 +22,7 @@ use super::{Error, ImageRecord, Progress, Store};
 impl Store {
     /// Loads every image of an archive, itself plain, gzip or zstd, that has a
     /// variant for this machine. All or nothing: a failure leaves no trace.
-    pub fn load(
+    pub(crate) fn load(
         &self,
         mut reader: impl Read,
         progress: &mut dyn FnMut(Progress),
