@@ -187,7 +187,10 @@ impl MachineLink {
                 // It ended while it started, and left word of why.
                 Ok(None) | Err(_) => crate::machine::last_state(&self.home),
             };
-            if !status.warning.is_empty() && status.warning != warned {
+            // What a machine warns of while it starts is news; of what it warned at
+            // an earlier start, only its status tells.
+            let news = status.state() == MachineState::Starting;
+            if news && !status.warning.is_empty() && status.warning != warned {
                 warned.clone_from(&status.warning);
                 let _ = progress
                     .send(Ok(MachineProgress {

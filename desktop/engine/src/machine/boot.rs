@@ -34,6 +34,9 @@ pub(super) struct Booted {
 
 /// Boots the guest on the first accelerator on which it runs.
 ///
+/// A warning that appears in the status while the machine is starting is news;
+/// see [`known_warning`] for the others.
+///
 /// Dropping the future cuts the power of a VM under way.
 pub(super) async fn boot(
     hypervisor: &dyn Hypervisor,
@@ -42,10 +45,6 @@ pub(super) async fn boot(
 ) -> Result<Booted, MachineError> {
     let wish = config.settings.accelerator;
     let candidates = hypervisor.accelerators(wish)?;
-    if let Some((accelerator, reason)) = hypervisor.rejected(wish) {
-        // Said aloud when it was found out; from then on the status has it.
-        board.update(|status| status.warning = warning(accelerator, &reason));
-    }
     let mut failures: Vec<(Accelerator, String)> = Vec::new();
     for (index, accelerator) in candidates.iter().copied().enumerate() {
         let last = index + 1 == candidates.len();
@@ -89,6 +88,13 @@ pub(super) async fn boot(
     Err(MachineError::Ended {
         reason: "there is no accelerator to boot with".to_owned(),
     })
+}
+
+/// Returns the warning that an earlier start has given already, which belongs
+/// into the status only when the machine runs.
+pub(super) fn known_warning(hypervisor: &dyn Hypervisor, config: &MachineConfig) -> Option<String> {
+    let (accelerator, reason) = hypervisor.rejected(config.settings.accelerator)?;
+    Some(warning(accelerator, &reason))
 }
 
 async fn attempt(

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use wherry_client::Home;
 use wherry_proto::v1::{MachineState, MachineStatusResponse};
 
+use crate::platform;
+
 /// The part of the status that outlives the process, in `machine-state.json`.
 #[derive(Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
@@ -62,6 +64,7 @@ pub fn last_state(home: &Home) -> MachineStatusResponse {
         ready_ms: record.ready_ms,
         log_path: record.log_path,
         home: home.root().to_string_lossy().into_owned(),
+        disk_allocated: platform::allocated(&home.data_disk()),
         ..MachineStatusResponse::default()
     };
     let left = MachineState::from_str_name(&record.state).unwrap_or(MachineState::Stopped);

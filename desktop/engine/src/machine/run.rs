@@ -15,7 +15,7 @@ use wherry_proto::v1::machine_server::MachineServer;
 use wherry_proto::{GRPC_PORT, STREAM_PORT};
 
 use super::board::{Board, console_log};
-use super::boot::{Booted, boot};
+use super::boot::{Booted, boot, known_warning};
 use super::config::MachineConfig;
 use super::ports::Ports;
 use super::service::{MachineService, Owned, Shared};
@@ -134,11 +134,17 @@ async fn own(home: &Home, shared: &Arc<Shared>) -> Result<(), MachineError> {
             return Ok(());
         }
     };
-    attend(home, shared, booted).await
+    let warning = known_warning(hypervisor.as_ref(), &config);
+    attend(home, shared, booted, warning).await
 }
 
 /// Sees to a VM whose guest answers, until its end.
-async fn attend(home: &Home, shared: &Arc<Shared>, booted: Booted) -> Result<(), MachineError> {
+async fn attend(
+    home: &Home,
+    shared: &Arc<Shared>,
+    booted: Booted,
+    warning: Option<String>,
+) -> Result<(), MachineError> {
     let Booted { vm, mut guest } = booted;
     let board = &shared.board;
     let wake = Arc::new(Notify::new());
@@ -160,6 +166,7 @@ async fn attend(home: &Home, shared: &Arc<Shared>, booted: Booted) -> Result<(),
     });
     board.update(|status| {
         status.ready_ms = board.elapsed_ms();
+        status.warning = warning.unwrap_or_default();
         status.set_state(MachineState::Running);
     });
     tracing::info!(ready_ms = board.elapsed_ms(), "the machine is ready");
