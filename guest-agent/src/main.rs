@@ -1,8 +1,8 @@
 //! Wherry's agent: everything that runs inside the guest, in one static binary.
 //!
 //! The first argument chooses the part: `init` is PID 1, `serve` the agent
-//! itself, `shim` the process that owns one container, `run-oci` the
-//! short-lived creator of containers.
+//! itself, `shim` the process that owns one container and forks what creates
+//! it.
 
 mod container;
 mod event;
@@ -30,12 +30,13 @@ fn main() -> ExitCode {
     match mode {
         Some("init") => init::main(),
         Some("serve") => serve::main(&arguments[1..]),
+        Some("shim") => runtime::shim::main(&arguments[1..]),
         Some("--version" | "version") => {
             println!("wherry-agent {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("usage: wherry-agent init | serve | shim | run-oci");
+            eprintln!("usage: wherry-agent init | serve | shim");
             ExitCode::from(2)
         }
     }

@@ -1,5 +1,5 @@
 //! Runs containers: from a description to an OCI runtime specification
-//! ([`spec`]), from that to processes in namespaces ([`run_oci`], on
+//! ([`spec`]), from that to processes in namespaces (`run_oci`, on
 //! libcontainer), each container held by a process of its own ([`shim`]) that
 //! `serve` drives through [`Shim`].
 //!
@@ -11,6 +11,8 @@
 mod cgroup;
 mod client;
 mod protocol;
+mod run_oci;
+pub mod shim;
 pub mod spec;
 
 pub use cgroup::Cgroup;

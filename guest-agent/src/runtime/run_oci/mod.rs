@@ -1,0 +1,220 @@
+//! Creates containers and processes in them, on libcontainer.
+//!
+//! libcontainer forks with allocation, changes the working directory and locks
+//! the process down, so each creation runs in a process of its own: a fork of
+//! the shim, which has one thread and little memory. Executing the binary anew
+//! for it would cost two more milliseconds and gain nothing.
+
+mod cwd;
+mod executor;
+mod fork;
+
+use std::error::Error;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
+use libcontainer::oci_spec::runtime::{LinuxCapabilities, Process, Spec};
+use libcontainer::syscall::syscall::SyscallType;
+
+use super::protocol::{ExecSpec, Failure, FailureKind};
+use super::spec;
+use executor::{Late, Launcher};
+
+pub(super) use fork::{Creation, in_child};
+
+/// libcontainer's name for the container, and of its folder in the shim's
+/// directory. The cgroup's path is in the specification, so it names nothing else.
+pub(super) const NAME: &str = "oci";
+
+/// The socket on which a created container waits for its start.
+pub(super) const START_SOCKET: &str = "oci/notify.sock";
+
+/// Where the new process's standard streams lead.
+#[derive(Debug)]
+pub(super) enum Streams {
+    /// Pipes: input, output and error.
+    Pipes([OwnedFd; 3]),
+    /// A terminal, whose master is sent to the socket at this path.
+    Terminal(PathBuf),
+}
+
+impl Streams {
+    fn apply(self, builder: ContainerBuilder) -> ContainerBuilder {
+        match self {
+            Self::Pipes([stdin, stdout, stderr]) => builder
+                .with_stdin(stdin)
+                .with_stdout(stdout)
+                .with_stderr(stderr),
+            Self::Terminal(socket) => builder.with_console_socket(Some(socket)),
+        }
+    }
+
+    /// Gives the pipes to the user that the process runs as, so that it can
+    /// open `/dev/stdout` again (as runc does).
+    fn give_to(&self, uid: u32) {
+        if let (Self::Pipes(pipes), true) = (self, uid != 0) {
+            for pipe in pipes {
+                // /dev/null among them must not change hands.
+                if is_pipe(pipe) {
+                    let _ = nix::unistd::fchown(pipe, Some(uid.into()), None);
+                }
+            }
+        }
+    }
+}
+
+fn is_pipe(descriptor: &OwnedFd) -> bool {
+    rustix::fs::fstat(descriptor).is_ok_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo
+    })
+}
+
+/// Makes the container described by `config.json` in `directory`. Returns its
+/// first process, which waits on [`START_SOCKET`].
+pub(super) fn create(directory: &Path, streams: Streams) -> Result<i32, Failure> {
+    let mut spec = load(directory)?;
+    if !may_load_device_rules() {
+        withdraw_limits(directory, &mut spec)?;
+    }
+    let process = spec.process().clone().unwrap_or_default();
+    streams.give_to(process.user().uid());
+    if let Some(root) = spec.root() {
+        cwd::create(root.path(), process.cwd()).map_err(|error| {
+            other(format!(
+                "creating the working directory {}: {error}",
+                process.cwd().display()
+            ))
+        })?;
+    }
+    let container = streams
+        .apply(builder(Launcher::new(&process, None)))
+        .with_root_path(directory)
+        .map_err(failure)?
+        .as_init(directory)
+        .with_systemd(false)
+        .with_detach(true)
+        .build()
+        .map_err(failure)?;
+    container
+        .pid()
+        .map(|pid| pid.as_raw())
+        .ok_or_else(|| other("the container has no process".to_owned()))
+}
+
+/// Tells whether libcgroups can load the cgroup's device program, for which it
+/// raises the limit on locked memory to this (0.7.0, v2/devices/bpf.rs). In the
+/// guest it always can.
+fn may_load_device_rules() -> bool {
+    use nix::sys::resource::{Resource, setrlimit};
+    const LOCKED: u64 = 128 << 20;
+    setrlimit(Resource::RLIMIT_MEMLOCK, LOCKED, LOCKED).is_ok()
+}
+
+/// Makes containers possible where the agent runs without CAP_SYS_RESOURCE,
+/// as a plain process in somebody's sandbox: without limits and device rules.
+fn withdraw_limits(directory: &Path, spec: &mut Spec) -> Result<(), Failure> {
+    eprintln!("no CAP_SYS_RESOURCE: containers run without limits and device rules");
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_resources(None);
+    }
+    spec.save(directory.join("config.json"))
+        .map_err(|error| other(error.to_string()))
+}
+
+/// Runs a process in the container of `directory`. Returns it once its command runs.
+pub(super) fn exec(directory: &Path, exec: &ExecSpec, streams: Streams) -> Result<i32, Failure> {
+    let spec = load(directory)?;
+    let process = spec::exec_process(&spec, exec).map_err(|error| other(error.to_string()))?;
+    streams.give_to(process.user().uid());
+    // libcontainer gives an exec no seccomp profile (0.7.0,
+    // tenant_builder.rs: adapt_spec_for_tenant), so the launcher loads it.
+    let profile = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.seccomp().clone());
+    let late = profile.filter(|_| !exec.privileged).map(|profile| Late {
+        profile: Rc::new(profile),
+        capabilities: process.capabilities().clone(),
+    });
+    let mut widened = process.clone();
+    if late.is_some() && process.no_new_privileges() != Some(true) {
+        widened.set_capabilities(
+            process
+                .capabilities()
+                .as_ref()
+                .map(with_loader_capabilities),
+        );
+    }
+    let file = directory.join(format!("process-{}.json", std::process::id()));
+    let written = serde_json::to_vec(&widened)
+        .map_err(std::io::Error::from)
+        .and_then(|bytes| std::fs::write(&file, bytes));
+    if let Err(error) = written {
+        return Err(other(format!("writing {}: {error}", file.display())));
+    }
+    let built = streams
+        .apply(builder(Launcher::new(&process, late)))
+        .with_root_path(directory)
+        .map_err(failure)?
+        .as_tenant()
+        .with_detach(true)
+        .with_process(Some(file.clone()))
+        .build()
+        .map_err(failure);
+    let _ = std::fs::remove_file(file);
+    built.map(|pid| pid.as_raw())
+}
+
+/// What loading a seccomp profile without no_new_privs needs (seccomp(2)), and
+/// dropping it from the bounding set afterwards (capabilities(7)).
+fn with_loader_capabilities(sets: &LinuxCapabilities) -> LinuxCapabilities {
+    use libcontainer::oci_spec::runtime::Capability::{Setpcap, SysAdmin};
+    let mut sets = sets.clone();
+    let widen = |set: &Option<std::collections::HashSet<_>>| {
+        let mut set = set.clone().unwrap_or_default();
+        set.extend([SysAdmin, Setpcap]);
+        Some(set)
+    };
+    let (bounding, effective, permitted) = (
+        widen(sets.bounding()),
+        widen(sets.effective()),
+        widen(sets.permitted()),
+    );
+    sets.set_bounding(bounding)
+        .set_effective(effective)
+        .set_permitted(permitted);
+    sets
+}
+
+fn builder(launcher: Launcher) -> ContainerBuilder {
+    ContainerBuilder::new(NAME.to_owned(), SyscallType::default()).with_executor(launcher)
+}
+
+fn load(directory: &Path) -> Result<Spec, Failure> {
+    Spec::load(directory.join("config.json")).map_err(|error| other(error.to_string()))
+}
+
+fn other(message: String) -> Failure {
+    Failure {
+        kind: FailureKind::Other,
+        message,
+    }
+}
+
+/// Finds the launcher's own words in what libcontainer made of them.
+fn failure(error: LibcontainerError) -> Failure {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    drop(error);
+    executor::classify(&text.replace('\0', ""))
+}

@@ -1,0 +1,217 @@
+//! The container's log: Docker's `json-file`, one object a line.
+//!
+//! A line of output is one entry; one longer than 16 KiB becomes several, of
+//! which only the last ends in a newline (as Docker's copier does it).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::stdio::Output;
+use super::time::{now_ns, rfc3339};
+
+/// The longest entry's text, bytes.
+const LONGEST: usize = 16 * 1024;
+
+/// An open log.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: File,
+    /// Bytes of whole entries in the file.
+    length: u64,
+    /// What came after the last newline, of output and of error.
+    partial: [Vec<u8>; 2],
+    failed: bool,
+}
+
+impl Log {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(path)?;
+        let length = file.metadata()?.len();
+        Ok(Self {
+            file,
+            length,
+            partial: [Vec::new(), Vec::new()],
+            failed: false,
+        })
+    }
+
+    /// Returns how long the file is, in bytes of whole entries.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Returns what is not in the file yet, for want of a newline.
+    pub(super) fn partial(&self, output: Output) -> &[u8] {
+        &self.partial[output as usize]
+    }
+
+    /// Adds what a process wrote. A log that cannot be written loses entries
+    /// and never stops the container.
+    pub(super) fn append(&mut self, output: Output, bytes: &[u8]) {
+        let mut entries = Vec::new();
+        let mut time = None;
+        let mut partial = std::mem::take(&mut self.partial[output as usize]);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = LONGEST - partial.len();
+            let newline = rest.iter().take(room).position(|&byte| byte == b'\n');
+            let taken = newline.map_or(room.min(rest.len()), |at| at + 1);
+            partial.extend_from_slice(&rest[..taken]);
+            rest = &rest[taken..];
+            if newline.is_some() || partial.len() == LONGEST {
+                let time = time.get_or_insert_with(|| rfc3339(now_ns()));
+                let carried = encode(&mut entries, output, &mut partial, time);
+                partial.drain(..partial.len() - carried);
+            }
+        }
+        self.partial[output as usize] = partial;
+        self.write(&entries);
+    }
+
+    /// Writes what no newline ended, when no more comes.
+    pub(super) fn flush(&mut self) {
+        let mut entries = Vec::new();
+        for output in [Output::Stdout, Output::Stderr] {
+            let partial = std::mem::take(&mut self.partial[output as usize]);
+            if !partial.is_empty() {
+                write_entry(&mut entries, output, &partial, &rfc3339(now_ns()));
+            }
+        }
+        self.write(&entries);
+    }
+
+    fn write(&mut self, entries: &[u8]) {
+        if entries.is_empty() {
+            return;
+        }
+        match self.file.write_all(entries) {
+            Ok(()) => {
+                self.length += entries.len() as u64;
+                self.failed = false;
+            }
+            Err(error) => {
+                // Half an entry would make the next one unreadable.
+                let _ = self.file.set_len(self.length);
+                if !self.failed {
+                    eprintln!("a container's log loses entries: {error}");
+                }
+                self.failed = true;
+            }
+        }
+    }
+}
+
+/// Writes one entry; returns how many bytes at the end belong to the next, not
+/// to split a character that the length cut.
+fn encode(entries: &mut Vec<u8>, output: Output, text: &mut [u8], time: &str) -> usize {
+    let carried = if text.last() == Some(&b'\n') {
+        0
+    } else {
+        match std::str::from_utf8(text) {
+            Err(error) if error.error_len().is_none() => text.len() - error.valid_up_to(),
+            _ => 0,
+        }
+    };
+    write_entry(entries, output, &text[..text.len() - carried], time);
+    carried
+}
+
+fn write_entry(entries: &mut Vec<u8>, output: Output, text: &[u8], time: &str) {
+    entries.extend_from_slice(b"{\"log\":\"");
+    for chunk in text.utf8_chunks() {
+        escape(entries, chunk.valid());
+        if !chunk.invalid().is_empty() {
+            entries.extend_from_slice(b"\\ufffd");
+        }
+    }
+    entries.extend_from_slice(b"\",\"stream\":\"");
+    entries.extend_from_slice(output.name().as_bytes());
+    entries.extend_from_slice(b"\",\"time\":\"");
+    entries.extend_from_slice(time.as_bytes());
+    entries.extend_from_slice(b"\"}\n");
+}
+
+/// JSON as Go's encoder writes it, which is what reads Docker's logs.
+fn escape(entries: &mut Vec<u8>, text: &str) {
+    let mut plain = 0;
+    for (at, character) in text.char_indices() {
+        let escaped = match character {
+            '"' => "\\\"".to_owned(),
+            '\\' => "\\\\".to_owned(),
+            '\n' => "\\n".to_owned(),
+            '\r' => "\\r".to_owned(),
+            '\t' => "\\t".to_owned(),
+            '\0'..='\x1f' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                format!("\\u{:04x}", u32::from(character))
+            }
+            _ => continue,
+        };
+        entries.extend_from_slice(&text.as_bytes()[plain..at]);
+        entries.extend_from_slice(escaped.as_bytes());
+        plain = at + character.len_utf8();
+    }
+    entries.extend_from_slice(&text.as_bytes()[plain..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn logged(pieces: &[&[u8]]) -> Vec<(String, String)> {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("log");
+        let mut log = Log::open(&path).unwrap();
+        for piece in pieces {
+            log.append(Output::Stdout, piece);
+        }
+        log.flush();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(log.length(), text.len() as u64);
+        text.lines()
+            .map(|line| {
+                let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+                let field = |name: &str| entry[name].as_str().unwrap().to_owned();
+                (field("log"), field("stream"))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_line_is_an_entry_however_it_arrives() {
+        let entries = logged(&[b"on", b"e\ntw", b"o\nthree"]);
+        let texts: Vec<_> = entries.iter().map(|(text, _)| text.as_str()).collect();
+        assert_eq!(texts, ["one\n", "two\n", "three"]);
+    }
+
+    #[test]
+    fn a_long_line_is_split_at_sixteen_kibibytes() {
+        let mut line = vec![b'x'; LONGEST + 10];
+        line.push(b'\n');
+        let entries = logged(&[&line]);
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries[0].0.len(), LONGEST);
+        assert_eq!(entries[1].0, format!("{}\n", "x".repeat(10)));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced_one_by_one() {
+        let entries = logged(&[b"a\xff\xfe<b>\x01\n"]);
+        assert_eq!(entries[0].0, "a\u{fffd}\u{fffd}<b>\u{1}\n");
+    }
+
+    proptest! {
+        #[test]
+        fn text_comes_back_from_the_log(text in "\\PC{0,300}(\n\\PC{0,300}){0,4}", cut in 1usize..60) {
+            let pieces: Vec<&[u8]> = text.as_bytes().chunks(cut).collect();
+            let joined: String = logged(&pieces).into_iter().map(|(text, _)| text).collect();
+            prop_assert_eq!(joined, text);
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! Containers on this machine, each through a real shim: no VM, but root.
+//!
+//! The runtime wants cgroup version 2 at `/sys/fs/cgroup`; every test mounts
+//! it there in a mount namespace of its own.
+
+#[path = "../src/runtime/mod.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod runtime;
+
+#[path = "shim/container.rs"]
+mod container;
+
+mod runtime_shim {
+    use super::container::*;
+    use super::runtime::{AttachOptions, FailureKind, ShimEvent, ShimStatus, TerminalSize};
+
+    test!(exit_codes_are_the_process_s_own_or_the_signal_s, async {
+        for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137)] {
+            // PID 1 of a namespace cannot kill itself, its child can.
+            let mut container =
+                Container::make(&["sh", "-c", &format!("sh -c '{script}'; exit $?")]).await;
+            container.shim.start().await.unwrap();
+            let status = container.exited().await;
+            assert_eq!(status.code, code, "{script}");
+            assert_eq!(container.recorded(), Some(status));
+            container.delete().await;
+        }
+    });
+
+    test!(a_signal_ends_the_container, async {
+        let mut container = Container::make(&["sleep", "1000"]).await;
+        let refused = container.shim.kill_exec("nobody", 9).await.unwrap_err();
+        assert!(refused.to_string().contains("nobody"));
+        container.shim.start().await.unwrap();
+        container.shim.kill(libc::SIGKILL).await.unwrap();
+        let status = container.exited().await;
+        assert_eq!((status.code, status.signal), (137, Some(9)));
+        assert!(container.shim.kill(9).await.is_err());
+        container.delete().await;
+    });
+
+    test!(
+        ten_megabytes_of_input_sent_before_the_start_arrive_whole,
+        async {
+            let mut container = Container::with(&["sha1sum"], |_, config| {
+                config.open_stdin = true;
+                config.stdin_once = true;
+            })
+            .await;
+            let mut client = container.attach_all().await;
+            let bytes: Vec<u8> = (0..10_000_000_u32).map(|n| (n / 7) as u8).collect();
+            let expected = sha1sum(&bytes);
+            let (mut reader, mut writer) = client.split();
+            let sending = async {
+                send_input(&mut writer, &bytes).await;
+            };
+            let starting = async {
+                container.shim.start().await.unwrap();
+            };
+            let (_, _, output) = tokio::join!(sending, starting, collect(&mut reader));
+            assert_eq!(output.code, Some(0));
+            assert!(output.stdout_text().starts_with(&expected), "{output:?}");
+            container.exited().await;
+            container.delete().await;
+        }
+    );
+
+    test!(a_client_may_come_before_the_container_is_made, async {
+        let mut container = Container::prepare(&["cat"], |_, config| {
+            config.open_stdin = true;
+            config.stdin_once = true;
+        })
+        .await;
+        let mut client = container.attach_all().await;
+        let output = AttachOptions {
+            stdout: true,
+            ..AttachOptions::default()
+        };
+        let mut gone = container.attach(output).await;
+        let bytes = vec![b'x'; 1_000_000];
+        let (mut reader, mut writer) = client.split();
+        let running = async {
+            accepted(&mut gone.split().0).await;
+            drop(gone);
+            container.create().await.unwrap();
+            container.shim.start().await.unwrap();
+        };
+        let sending = send_input(&mut writer, &bytes);
+        let (_, _, output) = tokio::join!(sending, running, collect(&mut reader));
+        assert!(output.stdout == bytes && output.code == Some(0));
+        container.exited().await;
+        container.delete().await;
+
+        let container = Container::prepare(&["nope"], |_, _| {}).await;
+        let mut client = container.attach_all().await;
+        assert!(container.create().await.is_err());
+        container.delete().await;
+        accepted(&mut client).await;
+        assert!(read_to_end(&mut client).await.is_empty());
+    });
+
+    test!(a_request_ended_early_still_gets_its_whole_reply, async {
+        let script = "cat >/dev/null; head -c 5000000 /dev/zero; echo done >&2";
+        let mut container = Container::with(&["sh", "-c", script], |_, config| {
+            config.open_stdin = true;
+            config.stdin_once = true;
+        })
+        .await;
+        let mut client = container.attach_all().await;
+        container.shim.start().await.unwrap();
+        let (mut reader, mut writer) = client.split();
+        send_input(&mut writer, b"request").await;
+        let output = collect(&mut reader).await;
+        assert_eq!(output.stdout.len(), 5_000_000);
+        assert_eq!(output.stderr, b"done\n");
+        assert_eq!(output.code, Some(0));
+        container.exited().await;
+        container.delete().await;
+    });
+
+    test!(commands_that_cannot_run_say_so_as_runc_does, async {
+        for (command, message, code) in [
+            (
+                "nope",
+                "exec: \"nope\": executable file not found in $PATH",
+                127,
+            ),
+            (
+                "/nope",
+                "exec: \"/nope\": stat /nope: no such file or directory",
+                127,
+            ),
+            ("/plain", "exec: \"/plain\": permission denied", 126),
+            ("/bin", "exec: \"/bin\": is a directory", 126),
+        ] {
+            let container = Container::prepare(&[command], |_, _| {}).await;
+            std::fs::write(container.rootfs().join("plain"), "x").unwrap();
+            let error = container.create().await.unwrap_err();
+            assert_eq!(error.to_string(), message);
+            assert_eq!(error.exit_code(), code);
+            container.delete().await;
+        }
+        let mut container = Container::make(&["sleep", "1000"]).await;
+        container.shim.start().await.unwrap();
+        let error = container.exec("e", &["nope"]).await.unwrap_err();
+        assert_eq!(error.exit_code(), 127, "{error}");
+        let error = container.exec("e", &["/bin"]).await.unwrap_err();
+        assert_eq!(error.exit_code(), 126, "{error}");
+        container.delete().await;
+        let _ = container.exited().await;
+    });
+
+    test!(
+        twenty_execs_at_once_each_have_their_own_output_and_code,
+        async {
+            let mut container = Container::make(&["sleep", "1000"]).await;
+            container.shim.start().await.unwrap();
+            let runs = (0..20).map(|number| {
+                let shim = container.shim.clone();
+                async move {
+                    let (mut client, theirs) = stream();
+                    let script =
+                        format!("cat; echo out{number}; echo err{number} >&2; exit {number}");
+                    let mut exec = exec_spec(&format!("exec{number}"), &["sh", "-c", &script]);
+                    exec.open_stdin = true;
+                    let started = shim.exec(exec, Some(std::os::fd::AsFd::as_fd(&theirs)));
+                    assert!(started.await.unwrap() > 0);
+                    drop(theirs);
+                    let (mut reader, mut writer) = client.split();
+                    let input = format!("in{number}\n");
+                    let sending = send_input(&mut writer, input.as_bytes());
+                    let (_, output) = tokio::join!(sending, collect(&mut reader));
+                    assert_eq!(output.code, Some(number));
+                    assert_eq!(output.stdout_text(), format!("in{number}\nout{number}\n"));
+                    assert_eq!(output.stderr, format!("err{number}\n").into_bytes());
+                }
+            });
+            futures_util::future::join_all(runs).await;
+            let mut ended = 0;
+            while ended < 20 {
+                if let ShimEvent::ExecExited { exec, status } = container.event().await {
+                    assert_eq!(exec, format!("exec{}", status.code));
+                    ended += 1;
+                }
+            }
+            assert!(container.shim.state().await.unwrap().execs.is_empty());
+            container.delete().await;
+        }
+    );
+
+    test!(an_exec_is_confined_as_the_container_is, async {
+        let mut container = Container::make(&["sh", "-c", STATUS]).await;
+        let mut client = container.attach_all().await;
+        container.shim.start().await.unwrap();
+        let own = collect(&mut client.split().0).await.stdout_text();
+        assert!(own.contains("Seccomp:\t2"), "{own}");
+        assert!(own.contains("CapEff:\t00000000a80425fb"), "{own}");
+        container.exited().await;
+        container.delete().await;
+
+        for user in [None, Some(1000)] {
+            let mut container = Container::make(&["sleep", "1000"]).await;
+            container.shim.start().await.unwrap();
+            let (mut client, theirs) = stream();
+            let mut exec = exec_spec("e", &["sh", "-c", STATUS]);
+            exec.user = user.map(|uid| super::runtime::spec::User {
+                uid,
+                gid: uid,
+                additional_gids: Vec::new(),
+            });
+            let theirs = std::os::fd::OwnedFd::from(theirs);
+            let started = container
+                .shim
+                .exec(exec, Some(std::os::fd::AsFd::as_fd(&theirs)));
+            started.await.unwrap();
+            drop(theirs);
+            let exec = collect(&mut client.split().0).await.stdout_text();
+            if user.is_none() {
+                assert_eq!(exec, own);
+            } else {
+                assert!(exec.contains("Seccomp:\t2"), "{exec}");
+                assert!(exec.contains("CapEff:\t0000000000000000"), "{exec}");
+                assert!(exec.contains("CapBnd:\t00000000a80425fb"), "{exec}");
+            }
+            container.delete().await;
+        }
+    });
+
+    test!(the_log_is_docker_s_json_file, async {
+        let script = "echo one; echo two >&2; printf 'a<b\\377'";
+        let mut container = Container::make(&["sh", "-c", script]).await;
+        container.shim.start().await.unwrap();
+        container.exited().await;
+        let log = std::fs::read_to_string(container.log()).unwrap();
+        let mut entries: Vec<_> = log
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .collect();
+        entries.sort_by_key(|entry| entry["stream"].to_string());
+        let texts: Vec<_> = entries
+            .iter()
+            .map(|entry| entry["log"].as_str().unwrap())
+            .collect();
+        assert_eq!(texts, ["two\n", "one\n", "a<b\u{fffd}"]);
+        assert!(
+            entries
+                .iter()
+                .all(|entry| entry["time"].as_str().unwrap().ends_with('Z'))
+        );
+        container.delete().await;
+    });
+
+    test!(a_foreground_client_that_reads_slowly_loses_nothing, async {
+        let mut container = Container::make(&["seq", "1", "400000"]).await;
+        let mut client = container.attach_all().await;
+        container.shim.start().await.unwrap();
+        // It reads nothing until the container is held up.
+        let task = container.shim.state().await.unwrap();
+        wait_until(|| blocked_in_write(task.pid)).await;
+        let output = collect(&mut client.split().0).await;
+        let expected: String = (1..=400_000).map(|n| format!("{n}\n")).collect();
+        assert!(output.stdout_text() == expected);
+        assert_eq!(output.code, Some(0));
+        container.exited().await;
+        container.delete().await;
+    });
+
+    test!(
+        a_late_client_that_does_not_read_holds_up_only_itself,
+        async {
+            let script = "read line; seq 1 300000; exit 3";
+            let mut container = Container::with(&["sh", "-c", script], |_, config| {
+                config.open_stdin = true;
+            })
+            .await;
+            container.shim.start().await.unwrap();
+            let all = AttachOptions {
+                stdin: true,
+                stdout: true,
+                stderr: true,
+                logs: false,
+            };
+            let mut slow = container.attach(all).await;
+            let mut quick = container.attach(all).await;
+            send_data(&mut quick.split().1, b"go\n").await;
+            let output = collect(&mut quick.split().0).await;
+            let expected: String = (1..=300_000).map(|n| format!("{n}\n")).collect();
+            assert!(output.stdout_text() == expected);
+            assert_eq!(container.exited().await.code, 3);
+            let output = collect(&mut slow.split().0).await;
+            assert!(output.stdout_text() == expected);
+            assert_eq!(output.code, Some(3));
+            container.delete().await;
+        }
+    );
+
+    test!(what_was_logged_comes_first_when_asked_for, async {
+        let script = "echo early; printf par; read line; echo tial; echo $line";
+        let mut container = Container::with(&["sh", "-c", script], |_, config| {
+            config.open_stdin = true;
+        })
+        .await;
+        container.shim.start().await.unwrap();
+        let log = container.log();
+        wait_until(|| std::fs::read_to_string(&log).is_ok_and(|text| text.contains("early"))).await;
+        let mut client = container
+            .attach(AttachOptions {
+                stdin: true,
+                stdout: true,
+                stderr: true,
+                logs: true,
+            })
+            .await;
+        send_data(&mut client.split().1, b"typed\n").await;
+        let output = collect(&mut client.split().0).await;
+        assert_eq!(output.stdout_text(), "early\npartial\ntyped\n");
+        container.exited().await;
+        container.delete().await;
+    });
+
+    test!(a_client_that_vanishes_does_not_stop_the_container, async {
+        let mut container = Container::make(&["seq", "1", "400000"]).await;
+        let client = container.attach_all().await;
+        container.shim.start().await.unwrap();
+        let pid = container.shim.state().await.unwrap().pid;
+        wait_until(|| blocked_in_write(pid)).await;
+        drop(client);
+        assert_eq!(container.exited().await.code, 0);
+        let log = std::fs::read_to_string(container.log()).unwrap();
+        assert_eq!(log.lines().count(), 400_000);
+        container.delete().await;
+    });
+
+    test!(a_terminal_has_its_size_and_takes_new_ones, async {
+        let script = "stty size; read line; stty size; test -t 0 && echo tty; exit 5";
+        let first = TerminalSize {
+            rows: 30,
+            columns: 100,
+        };
+        let mut container = Container::with(&["sh", "-c", script], |description, config| {
+            description.terminal = true;
+            description.terminal_size = Some(first);
+            config.terminal = true;
+            config.terminal_size = Some(first);
+            config.open_stdin = true;
+        })
+        .await;
+        let mut client = container.attach_all().await;
+        container.shim.start().await.unwrap();
+        let (mut reader, mut writer) = client.split();
+        accepted(&mut reader).await;
+        read_until(&mut reader, "30 100").await;
+        let second = TerminalSize {
+            rows: 50,
+            columns: 132,
+        };
+        container.shim.resize(None, second).await.unwrap();
+        send_data(&mut writer, b"\n").await;
+        let output = collect_rest(&mut reader).await;
+        assert!(output.stdout_text().contains("50 132"), "{output:?}");
+        assert!(output.stdout_text().contains("tty"), "{output:?}");
+        assert_eq!(output.code, Some(5));
+        container.exited().await;
+        container.delete().await;
+    });
+
+    test!(an_exec_has_a_terminal_of_its_own, async {
+        let mut container = Container::make(&["sleep", "1000"]).await;
+        container.shim.start().await.unwrap();
+        let (mut client, theirs) = stream();
+        let mut exec = exec_spec("e", &["sh", "-c", "stty size; tty"]);
+        exec.terminal = true;
+        exec.terminal_size = Some(TerminalSize {
+            rows: 20,
+            columns: 70,
+        });
+        let started = container
+            .shim
+            .exec(exec, Some(std::os::fd::AsFd::as_fd(&theirs)));
+        started.await.unwrap();
+        drop(theirs);
+        let output = collect(&mut client.split().0).await;
+        assert!(output.stdout_text().contains("20 70"), "{output:?}");
+        assert!(output.stdout_text().contains("/dev/pts/"), "{output:?}");
+        container.delete().await;
+        let _ = container.exited().await;
+    });
+
+    test!(a_later_serve_finds_the_shim_and_the_exit, async {
+        let mut container = Container::make(&["sh", "-c", "exit 9"]).await;
+        container.reconnect().await;
+        assert_eq!(
+            container.shim.state().await.unwrap().status,
+            ShimStatus::Created
+        );
+        container.shim.start().await.unwrap();
+        assert_eq!(container.exited().await.code, 9);
+        container.reconnect().await;
+        assert_eq!(container.exited().await.code, 9);
+        container.delete().await;
+        assert_eq!(container.event().await, ShimEvent::Gone);
+    });
+
+    test!(what_is_asked_out_of_turn_is_refused, async {
+        let mut container = Container::make(&["true"]).await;
+        let error = container.exec("e", &["true"]).await.unwrap_err();
+        assert!(error.to_string().contains("not running"));
+        container.shim.start().await.unwrap();
+        match container.shim.start().await.unwrap_err() {
+            super::runtime::ShimError::Refused { kind, .. } => {
+                assert_eq!(kind, FailureKind::WrongState);
+            }
+            other => panic!("{other}"),
+        }
+        container.exited().await;
+        container.delete().await;
+    });
+
+    test!(
+        masked_paths_are_empty_and_the_working_directory_is_made,
+        async {
+            let script = "pwd; wc -c </proc/timer_list; touch /proc/sys/x 2>/dev/null || echo ro";
+            let mut container = Container::with(&["sh", "-c", script], |description, _| {
+                description.cwd = "/made/for/it".to_owned();
+            })
+            .await;
+            let mut client = container.attach_all().await;
+            container.shim.start().await.unwrap();
+            let output = collect(&mut client.split().0).await;
+            assert!(
+                output.stdout_text().starts_with("/made/for/it\n0\n"),
+                "{output:?}"
+            );
+            container.exited().await;
+            container.delete().await;
+        }
+    );
+
+    test!(latency_of_a_whole_run, async {
+        let mut times = Vec::new();
+        let mut resident = 0;
+        for _ in 0..10 {
+            let mut container = Container::prepare(&["true"], |_, _| {}).await;
+            let begin = std::time::Instant::now();
+            container.respawn().await;
+            container.create().await.unwrap();
+            let mut client = container.attach_all().await;
+            container.shim.start().await.unwrap();
+            collect(&mut client.split().0).await;
+            container.exited().await;
+            resident = container.shim_resident().await;
+            container.delete().await;
+            times.push(begin.elapsed());
+        }
+        times.sort();
+        println!("spawn, create, attach, start, exit, delete: {:?}", times[5]);
+        println!("resident memory of the shim: {} KiB", resident / 1024);
+    });
+}
