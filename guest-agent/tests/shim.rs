@@ -3,6 +3,8 @@
 //! The runtime wants cgroup version 2 at `/sys/fs/cgroup`; every test mounts
 //! it there in a mount namespace of its own.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where its assumptions do")]
+
 #[path = "../src/runtime/mod.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod runtime;
@@ -29,13 +31,11 @@ mod runtime_shim {
 
     test!(a_signal_ends_the_container, async {
         let mut container = Container::make(&["sleep", "1000"]).await;
-        let refused = container.shim.kill_exec("nobody", 9).await.unwrap_err();
-        assert!(refused.to_string().contains("nobody"));
         container.shim.start().await.unwrap();
         container.shim.kill(libc::SIGKILL).await.unwrap();
         let status = container.exited().await;
         assert_eq!((status.code, status.signal), (137, Some(9)));
-        assert!(container.shim.kill(9).await.is_err());
+        assert!(container.shim.kill(libc::SIGTERM).await.is_err());
         container.delete().await;
     });
 
@@ -199,7 +199,7 @@ mod runtime_shim {
         container.delete().await;
 
         for user in [None, Some(1000)] {
-            let mut container = Container::make(&["sleep", "1000"]).await;
+            let container = Container::make(&["sleep", "1000"]).await;
             container.shim.start().await.unwrap();
             let (mut client, theirs) = stream();
             let mut exec = exec_spec("e", &["sh", "-c", STATUS]);

@@ -11,14 +11,14 @@ const ROOT: &str = "/sys/fs/cgroup";
 
 /// One cgroup.
 #[derive(Clone, Debug)]
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     path: PathBuf,
 }
 
 impl Cgroup {
     /// Names the cgroup at a path relative to the root of the hierarchy.
     #[must_use]
-    pub fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         let path = path.strip_prefix("/").unwrap_or(path);
         Self {
             path: Path::new(ROOT).join(path),
@@ -27,7 +27,7 @@ impl Cgroup {
 
     /// Tells whether the kernel killed a process in it for want of memory.
     #[must_use]
-    pub fn oom_killed(&self) -> bool {
+    pub(crate) fn oom_killed(&self) -> bool {
         fs::read_to_string(self.path.join("memory.events")).is_ok_and(|events| {
             events
                 .lines()
@@ -41,7 +41,7 @@ impl Cgroup {
     /// # Errors
     ///
     /// Those of writing `cgroup.kill`; none where the cgroup is not there.
-    pub fn kill(&self) -> io::Result<()> {
+    pub(crate) fn kill(&self) -> io::Result<()> {
         match fs::OpenOptions::new()
             .write(true)
             .open(self.path.join("cgroup.kill"))
@@ -58,7 +58,7 @@ impl Cgroup {
     /// # Errors
     ///
     /// Those of `rmdir`, after the deadline.
-    pub fn remove(&self) -> io::Result<()> {
+    pub(crate) fn remove(&self) -> io::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(2);
         match fs::remove_dir(&self.path) {
             Ok(()) => return Ok(()),

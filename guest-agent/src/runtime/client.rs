@@ -22,11 +22,11 @@ use super::protocol::{
 
 /// What happens to a shim's processes, in order. After [`ShimEvent::Gone`]
 /// nothing more comes.
-pub type ShimEvents = mpsc::UnboundedReceiver<ShimEvent>;
+pub(crate) type ShimEvents = mpsc::UnboundedReceiver<ShimEvent>;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ShimEvent {
+pub(crate) enum ShimEvent {
     /// The container ended. Comes at once on a connection made later.
     Exited(ExitStatus),
     /// An exec ended.
@@ -42,7 +42,7 @@ pub enum ShimEvent {
 
 /// Why a shim did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum ShimError {
+pub(crate) enum ShimError {
     /// It refused, or tried and failed.
     #[error("{message}")]
     Refused {
@@ -71,7 +71,7 @@ impl ShimError {
     /// Returns the exit code that the command line shows for it: 127 or 126
     /// for a command that cannot be run, otherwise 125.
     #[must_use]
-    pub fn exit_code(&self) -> i32 {
+    pub(crate) fn exit_code(&self) -> i32 {
         match self {
             Self::Refused {
                 kind: FailureKind::CommandNotFound,
@@ -97,7 +97,7 @@ impl ShimError {
 
 /// A container's shim. Clones share one connection.
 #[derive(Clone, Debug)]
-pub struct Shim {
+pub(crate) struct Shim {
     connection: Arc<Connection>,
 }
 
@@ -152,7 +152,7 @@ impl Shim {
     /// # Errors
     ///
     /// [`ShimError::Io`].
-    pub async fn spawn(directory: &Path) -> Result<(Self, ShimEvents), ShimError> {
+    pub(crate) async fn spawn(directory: &Path) -> Result<(Self, ShimEvents), ShimError> {
         Self::spawn_program(Path::new("/proc/self/exe"), directory).await
     }
 
@@ -161,7 +161,7 @@ impl Shim {
     /// # Errors
     ///
     /// [`ShimError::Io`].
-    pub async fn spawn_program(
+    pub(crate) async fn spawn_program(
         program: &Path,
         directory: &Path,
     ) -> Result<(Self, ShimEvents), ShimError> {
@@ -193,7 +193,7 @@ impl Shim {
     /// # Errors
     ///
     /// [`ShimError::Gone`] where none listens, [`ShimError::Io`].
-    pub async fn connect(directory: &Path) -> Result<(Self, ShimEvents), ShimError> {
+    pub(crate) async fn connect(directory: &Path) -> Result<(Self, ShimEvents), ShimError> {
         let path = directory.join(SOCKET);
         let stream = match UnixStream::connect(&path).await {
             Ok(stream) => Arc::new(stream),
@@ -227,7 +227,7 @@ impl Shim {
     ///
     /// [`FailureKind::CommandNotFound`] and [`FailureKind::CommandNotExecutable`]
     /// among the refusals, [`ShimError::Io`].
-    pub async fn create(&self, config: &ShimConfig, spec: &Spec) -> Result<u32, ShimError> {
+    pub(crate) async fn create(&self, config: &ShimConfig, spec: &Spec) -> Result<u32, ShimError> {
         let path = self.connection.directory.join("config.json");
         serde_json::to_vec(spec)
             .map_err(io::Error::from)
@@ -241,7 +241,7 @@ impl Shim {
     /// # Errors
     ///
     /// As for [`Shim::create`].
-    pub async fn start(&self) -> Result<(), ShimError> {
+    pub(crate) async fn start(&self) -> Result<(), ShimError> {
         self.done(Call::Start, None).await
     }
 
@@ -250,18 +250,8 @@ impl Shim {
     /// # Errors
     ///
     /// [`FailureKind::WrongState`] when it does not run.
-    pub async fn kill(&self, signal: i32) -> Result<(), ShimError> {
-        self.done(Call::Kill { exec: None, signal }, None).await
-    }
-
-    /// Sends a signal to an exec.
-    ///
-    /// # Errors
-    ///
-    /// [`FailureKind::NoSuchExec`].
-    pub async fn kill_exec(&self, exec: &str, signal: i32) -> Result<(), ShimError> {
-        let exec = Some(exec.to_owned());
-        self.done(Call::Kill { exec, signal }, None).await
+    pub(crate) async fn kill(&self, signal: i32) -> Result<(), ShimError> {
+        self.done(Call::Kill(signal), None).await
     }
 
     /// Sends SIGKILL to every process of the container.
@@ -269,7 +259,7 @@ impl Shim {
     /// # Errors
     ///
     /// [`ShimError::Refused`].
-    pub async fn kill_all(&self) -> Result<(), ShimError> {
+    pub(crate) async fn kill_all(&self) -> Result<(), ShimError> {
         self.done(Call::KillAll, None).await
     }
 
@@ -284,7 +274,11 @@ impl Shim {
     /// # Errors
     ///
     /// [`ShimError::Refused`].
-    pub async fn attach(&self, stream: impl AsFd, options: AttachOptions) -> Result<(), ShimError> {
+    pub(crate) async fn attach(
+        &self,
+        stream: impl AsFd,
+        options: AttachOptions,
+    ) -> Result<(), ShimError> {
         self.done(Call::Attach(options), Some(stream.as_fd())).await
     }
 
@@ -294,7 +288,7 @@ impl Shim {
     /// # Errors
     ///
     /// As for [`Shim::create`].
-    pub async fn exec(
+    pub(crate) async fn exec(
         &self,
         exec: ExecSpec,
         stream: Option<BorrowedFd<'_>>,
@@ -307,7 +301,11 @@ impl Shim {
     /// # Errors
     ///
     /// [`FailureKind::WrongState`] where there is no terminal.
-    pub async fn resize(&self, exec: Option<&str>, size: TerminalSize) -> Result<(), ShimError> {
+    pub(crate) async fn resize(
+        &self,
+        exec: Option<&str>,
+        size: TerminalSize,
+    ) -> Result<(), ShimError> {
         let exec = exec.map(str::to_owned);
         self.done(Call::Resize { exec, size }, None).await
     }
@@ -317,7 +315,7 @@ impl Shim {
     /// # Errors
     ///
     /// [`ShimError::Gone`].
-    pub async fn state(&self) -> Result<ShimState, ShimError> {
+    pub(crate) async fn state(&self) -> Result<ShimState, ShimError> {
         match self.call(Call::State, None).await? {
             Answer::State(state) => Ok(state),
             _ => Err(ShimError::Gone),
@@ -330,7 +328,7 @@ impl Shim {
     /// # Errors
     ///
     /// [`ShimError::Refused`].
-    pub async fn delete(&self) -> Result<(), ShimError> {
+    pub(crate) async fn delete(&self) -> Result<(), ShimError> {
         self.done(Call::Delete, None).await
     }
 

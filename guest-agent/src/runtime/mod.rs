@@ -12,12 +12,11 @@ mod cgroup;
 mod client;
 mod protocol;
 mod run_oci;
-pub mod shim;
-pub mod spec;
+pub(crate) mod shim;
+pub(crate) mod spec;
 
-pub use cgroup::Cgroup;
-pub use client::{Shim, ShimError, ShimEvent, ShimEvents};
-pub use protocol::{
-    AttachOptions, ExecSpec, ExitStatus, FailureKind, ShimConfig, ShimState, ShimStatus,
-    TerminalSize,
+pub(crate) use cgroup::Cgroup;
+pub(crate) use client::{Shim, ShimError, ShimEvent, ShimEvents};
+pub(crate) use protocol::{
+    AttachOptions, ExecSpec, ExitStatus, FailureKind, ShimConfig, ShimStatus, TerminalSize,
 };

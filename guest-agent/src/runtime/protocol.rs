@@ -20,81 +20,81 @@ pub(super) const SOCKET: &str = "shim.sock";
 
 /// How a shim holds its container.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ShimConfig {
+pub(crate) struct ShimConfig {
     /// The container's id.
-    pub id: String,
+    pub(crate) id: String,
     /// Where the container's output is logged, in Docker's `json-file` format.
-    pub log: Option<PathBuf>,
+    pub(crate) log: Option<PathBuf>,
     /// Where the exit status is written when the container exits, on the data disk.
-    pub exit: PathBuf,
+    pub(crate) exit: PathBuf,
     /// The container's cgroup below `/sys/fs/cgroup`, as in the specification.
-    pub cgroup: PathBuf,
+    pub(crate) cgroup: PathBuf,
     /// The container has a terminal.
-    pub terminal: bool,
+    pub(crate) terminal: bool,
     /// The terminal's first size.
-    pub terminal_size: Option<TerminalSize>,
+    pub(crate) terminal_size: Option<TerminalSize>,
     /// Keep standard input open; otherwise it is empty.
-    pub open_stdin: bool,
+    pub(crate) open_stdin: bool,
     /// Close standard input when the first attached client ends its own.
-    pub stdin_once: bool,
+    pub(crate) stdin_once: bool,
 }
 
 /// The size of a terminal, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TerminalSize {
+pub(crate) struct TerminalSize {
     /// Lines.
-    pub rows: u16,
+    pub(crate) rows: u16,
     /// Characters in a line.
-    pub columns: u16,
+    pub(crate) columns: u16,
 }
 
 /// What an attached client takes part in.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct AttachOptions {
+pub(crate) struct AttachOptions {
     /// Its Data frames are the container's standard input.
-    pub stdin: bool,
+    pub(crate) stdin: bool,
     /// It gets standard output (and a terminal's).
-    pub stdout: bool,
+    pub(crate) stdout: bool,
     /// It gets standard error.
-    pub stderr: bool,
+    pub(crate) stderr: bool,
     /// What was logged so far comes first.
-    pub logs: bool,
+    pub(crate) logs: bool,
 }
 
 /// A process to run in a container beside its own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ExecSpec {
+pub(crate) struct ExecSpec {
     /// The exec's id, unique in the container.
-    pub id: String,
+    pub(crate) id: String,
     /// The command line.
-    pub args: Vec<String>,
+    pub(crate) args: Vec<String>,
     /// `KEY=value`, over the container's own environment.
-    pub env: Vec<String>,
+    pub(crate) env: Vec<String>,
     /// The working directory; the container's own where absent.
-    pub cwd: Option<String>,
+    pub(crate) cwd: Option<String>,
     /// Who runs it; the container's own user where absent.
-    pub user: Option<User>,
+    pub(crate) user: Option<User>,
     /// It gets a terminal.
-    pub terminal: bool,
+    pub(crate) terminal: bool,
     /// The terminal's first size.
-    pub terminal_size: Option<TerminalSize>,
+    pub(crate) terminal_size: Option<TerminalSize>,
     /// Its standard input is what the client sends; otherwise it is empty.
-    pub open_stdin: bool,
+    pub(crate) open_stdin: bool,
     /// It has every capability and no seccomp profile.
-    pub privileged: bool,
+    pub(crate) privileged: bool,
 }
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExitStatus {
+pub(crate) struct ExitStatus {
     /// 0 to 255; 128 and the signal's number when killed by one.
-    pub code: i32,
+    pub(crate) code: i32,
     /// The signal that ended it.
-    pub signal: Option<i32>,
+    pub(crate) signal: Option<i32>,
     /// The kernel killed something in the container's cgroup for want of memory.
-    pub oom_killed: bool,
+    pub(crate) oom_killed: bool,
     /// When, in nanoseconds since 1970.
-    pub finished_ns: i64,
+    pub(crate) finished_ns: i64,
 }
 
 impl ExitStatus {
@@ -103,7 +103,7 @@ impl ExitStatus {
     /// # Errors
     ///
     /// Those of reading the file; `InvalidData` for one that is no exit status.
-    pub fn read(path: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn read(path: &Path) -> io::Result<Option<Self>> {
         match fs::read(path) {
             Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -115,7 +115,7 @@ impl ExitStatus {
 /// Where a container is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ShimStatus {
+pub(crate) enum ShimStatus {
     /// The shim waits for `create`.
     Empty,
     /// Made, its command not yet running.
@@ -128,23 +128,23 @@ pub enum ShimStatus {
 
 /// A shim and its container, as of now.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ShimState {
+pub(crate) struct ShimState {
     /// The shim's own process.
-    pub shim_pid: u32,
+    pub(crate) shim_pid: u32,
     /// Where the container is in its life.
-    pub status: ShimStatus,
+    pub(crate) status: ShimStatus,
     /// The container's first process; 0 before it is made and after it ended.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// How it ended.
-    pub exit: Option<ExitStatus>,
+    pub(crate) exit: Option<ExitStatus>,
     /// The ids of the execs that run.
-    pub execs: Vec<String>,
+    pub(crate) execs: Vec<String>,
 }
 
 /// Why a shim refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum FailureKind {
+pub(crate) enum FailureKind {
     /// The command is not in the container: exit code 127.
     CommandNotFound,
     /// The command cannot be executed: exit code 126.
@@ -163,10 +163,7 @@ pub enum FailureKind {
 pub(super) enum Call {
     Create(ShimConfig),
     Start,
-    Kill {
-        exec: Option<String>,
-        signal: i32,
-    },
+    Kill(i32),
     KillAll,
     Attach(AttachOptions),
     Exec(ExecSpec),
@@ -259,7 +256,7 @@ mod tests {
         fn messages_come_back_whole_however_they_are_cut(signals in proptest::collection::vec(any::<i32>(), 0..20), cut in 1usize..50) {
             let wire: Vec<u8> = signals
                 .iter()
-                .flat_map(|&signal| encode(&Call::Kill { exec: None, signal }))
+                .flat_map(|&signal| encode(&Call::Kill(signal)))
                 .collect();
             let mut buffer = Vec::new();
             let mut seen = Vec::new();
@@ -267,7 +264,7 @@ mod tests {
                 buffer.extend_from_slice(piece);
                 while let Some(message) = take(&mut buffer).unwrap() {
                     match serde_json::from_slice(&message).unwrap() {
-                        Call::Kill { signal, .. } => seen.push(signal),
+                        Call::Kill(signal) => seen.push(signal),
                         other => panic!("{other:?}"),
                     }
                 }

@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
-use libcontainer::oci_spec::runtime::{LinuxCapabilities, Process, Spec};
+use libcontainer::oci_spec::runtime::{LinuxCapabilities, Spec};
 use libcontainer::syscall::syscall::SyscallType;
 
 use super::protocol::{ExecSpec, Failure, FailureKind};

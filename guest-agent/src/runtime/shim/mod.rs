@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 /// Runs a shim. The arguments are its directory; standard input is its
 /// listening socket (see [`super::Shim::spawn`]).
-pub fn main(arguments: &[OsString]) -> ExitCode {
+pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     let [directory] = arguments else {
         eprintln!("usage: wherry-agent shim DIRECTORY, with a listening socket as standard input");
         return ExitCode::from(2);

@@ -137,12 +137,11 @@ impl Stream {
     /// bytes unread would take away what the other side has not read yet, so
     /// it stays open until the client has ended its side, or its time is up.
     pub(super) fn is_done(&self) -> bool {
-        let sent = self.pending() == 0;
-        let quiet = self.input_ended || self.read_closed;
-        self.broken
-            || self
-                .finished
-                .is_some_and(|until| (sent && quiet) || (sent && Instant::now() >= until))
+        let Some(until) = self.finished else {
+            return self.broken;
+        };
+        let quiet = self.input_ended || self.read_closed || Instant::now() >= until;
+        self.broken || (self.pending() == 0 && quiet)
     }
 
     /// Tells whether the client went away before its end.

@@ -9,78 +9,78 @@ use crate::runtime::protocol::TerminalSize;
 
 /// The least memory a container may be limited to, bytes; Docker's, since its
 /// first process needs about as much to come up.
-pub const MINIMUM_MEMORY: u64 = 6 * 1024 * 1024;
+pub(crate) const MINIMUM_MEMORY: u64 = 6 * 1024 * 1024;
 
 /// A container, with everything resolved that needs a look at an image or the
 /// machine: the user is numbers, paths are absolute.
 #[derive(Clone, Debug, Default)]
-pub struct ContainerDescription {
+pub(crate) struct ContainerDescription {
     /// The mounted root file system.
-    pub rootfs: PathBuf,
+    pub(crate) rootfs: PathBuf,
     /// The command line, the program first.
-    pub args: Vec<String>,
+    pub(crate) args: Vec<String>,
     /// `KEY=value`; PATH, HOSTNAME and TERM are added where missing.
-    pub env: Vec<String>,
+    pub(crate) env: Vec<String>,
     /// The working directory; `/` when empty.
-    pub cwd: String,
+    pub(crate) cwd: String,
     /// Who runs the command.
-    pub user: User,
+    pub(crate) user: User,
     /// The host name.
-    pub hostname: String,
+    pub(crate) hostname: String,
     /// Mounts beside the defaults, in order; one on a default's target replaces it.
-    pub mounts: Vec<MountPoint>,
+    pub(crate) mounts: Vec<MountPoint>,
     /// Limits.
-    pub resources: Limits,
+    pub(crate) resources: Limits,
     /// Capabilities beside Docker's default fourteen: `NET_ADMIN`, `CAP_NET_ADMIN`, `ALL`.
-    pub cap_add: Vec<String>,
+    pub(crate) cap_add: Vec<String>,
     /// Capabilities taken away; `ALL` is every one not added.
-    pub cap_drop: Vec<String>,
+    pub(crate) cap_drop: Vec<String>,
     /// `--security-opt`: `no-new-privileges`, `seccomp=unconfined`, `seccomp=<JSON>`,
     /// `apparmor=unconfined`, `label=…`.
-    pub security_opt: Vec<String>,
+    pub(crate) security_opt: Vec<String>,
     /// Every capability, every device, nothing masked, no seccomp profile.
-    pub privileged: bool,
+    pub(crate) privileged: bool,
     /// The root file system cannot be written.
-    pub read_only: bool,
+    pub(crate) read_only: bool,
     /// The command has a terminal.
-    pub terminal: bool,
+    pub(crate) terminal: bool,
     /// The terminal's first size.
-    pub terminal_size: Option<TerminalSize>,
+    pub(crate) terminal_size: Option<TerminalSize>,
     /// Its network namespace.
-    pub network: NetworkNamespace,
+    pub(crate) network: NetworkNamespace,
     /// It sees every process of the guest.
-    pub host_pid: bool,
+    pub(crate) host_pid: bool,
     /// Its cgroup, absolute below the root of the hierarchy: `/wherry/<id>`.
-    pub cgroup: PathBuf,
+    pub(crate) cgroup: PathBuf,
     /// The size of `/dev/shm`, bytes; 0: Docker's 64 MiB.
-    pub shm_size: u64,
+    pub(crate) shm_size: u64,
 }
 
 /// A user as the kernel knows one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct User {
+pub(crate) struct User {
     /// The user's number.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// The group's number.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// The other groups' numbers.
-    pub additional_gids: Vec<u32>,
+    pub(crate) additional_gids: Vec<u32>,
 }
 
 /// Something mounted into the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MountPoint {
+pub(crate) struct MountPoint {
     /// What.
-    pub kind: MountKind,
+    pub(crate) kind: MountKind,
     /// Where, an absolute path in the container.
-    pub target: String,
+    pub(crate) target: String,
     /// It cannot be written.
-    pub read_only: bool,
+    pub(crate) read_only: bool,
 }
 
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MountKind {
+pub(crate) enum MountKind {
     /// A directory or file of the guest.
     Bind(PathBuf),
     /// An empty file system in memory, with its mount options (`size=64m`).
@@ -89,7 +89,7 @@ pub enum MountKind {
 
 /// A container's network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum NetworkNamespace {
+pub(crate) enum NetworkNamespace {
     /// A new one with nothing but an unconfigured loopback.
     #[default]
     New,
@@ -101,18 +101,18 @@ pub enum NetworkNamespace {
 
 /// What a container may use at most; 0 is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Bytes of memory, and as much again of swap.
-    pub memory: u64,
+    pub(crate) memory: u64,
     /// Billionths of a processor.
-    pub nano_cpus: u64,
+    pub(crate) nano_cpus: u64,
     /// Processes and threads.
-    pub pids: u64,
+    pub(crate) pids: u64,
 }
 
 /// What in a description cannot be.
 #[derive(Debug, thiserror::Error)]
-pub enum SpecError {
+pub(crate) enum SpecError {
     /// There is no command.
     #[error("no command specified")]
     NoCommand,

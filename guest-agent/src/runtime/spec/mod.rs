@@ -17,7 +17,7 @@ use libcontainer::oci_spec::runtime::{
     SpecBuilder, User as SpecUser, UserBuilder,
 };
 
-pub use description::{
+pub(crate) use description::{
     ContainerDescription, Limits, MINIMUM_MEMORY, MountKind, MountPoint, NetworkNamespace,
     SpecError, User,
 };
@@ -29,7 +29,7 @@ use super::protocol::{ExecSpec, TerminalSize};
 /// # Errors
 ///
 /// [`SpecError`] for what the user can have written wrongly.
-pub fn container(description: &ContainerDescription) -> Result<Spec, SpecError> {
+pub(crate) fn container(description: &ContainerDescription) -> Result<Spec, SpecError> {
     if description.args.is_empty() {
         return Err(SpecError::NoCommand);
     }
@@ -82,7 +82,7 @@ pub fn container(description: &ContainerDescription) -> Result<Spec, SpecError> 
 /// # Errors
 ///
 /// [`SpecError::NoCommand`], [`SpecError::RelativePath`].
-pub fn exec_process(spec: &Spec, exec: &ExecSpec) -> Result<Process, SpecError> {
+pub(crate) fn exec_process(spec: &Spec, exec: &ExecSpec) -> Result<Process, SpecError> {
     if exec.args.is_empty() {
         return Err(SpecError::NoCommand);
     }

@@ -73,7 +73,7 @@ impl Server {
                 Err(failure) => Err(failure),
             },
             Call::Start => self.start(),
-            Call::Kill { exec, signal } => self.kill(exec.as_deref(), signal),
+            Call::Kill(signal) => self.kill(signal),
             Call::KillAll => self.cgroup().map_or(Ok(Answer::Done), |cgroup| {
                 cgroup
                     .kill()
@@ -324,8 +324,8 @@ impl Server {
         Ok(Answer::Done)
     }
 
-    fn kill(&mut self, exec: Option<&str>, signal: i32) -> Result<Answer, Failure> {
-        let pid = self.task(exec)?.pid.ok_or_else(not_running)?;
+    fn kill(&mut self, signal: i32) -> Result<Answer, Failure> {
+        let pid = self.task(None)?.pid.ok_or_else(not_running)?;
         // SAFETY: only sends a signal. The process is not reaped yet, so the
         // number is still its own. Not through nix, which has no real-time signals.
         if unsafe { libc::kill(pid, signal) } != 0 {
