@@ -87,7 +87,11 @@ impl Server {
             }
             self.sweep();
             let deleted = self.listener.is_none();
-            let busy = self.tasks.iter().any(|task| !task.streams.is_empty())
+            // A process leaves its cgroup a moment before it can be waited for.
+            let busy = self
+                .tasks
+                .iter()
+                .any(|task| task.pid.is_some() || !task.streams.is_empty())
                 || self.connections.iter().any(Connection::wants_to_write);
             if deleted && !busy {
                 return Ok(());

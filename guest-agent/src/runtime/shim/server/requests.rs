@@ -393,8 +393,10 @@ impl Server {
             _ => {}
         }
         // Clients of what never ran have nothing to wait for.
-        for task in self.tasks.iter_mut().filter(|task| task.exit.is_none()) {
-            task.streams.clear();
+        for task in &mut self.tasks {
+            if task.pid.is_none() && task.exit.is_none() {
+                task.streams.clear();
+            }
         }
         self.listener = None;
         Ok(Answer::Done)
