@@ -364,6 +364,76 @@ mod runtime_shim {
         container.delete().await;
     });
 
+    test!(a_user_may_open_its_terminal_and_its_pipes_again, async {
+        for terminal in [false, true] {
+            let script = "echo out >/dev/stdout && echo err >/dev/stderr && echo both";
+            let mut container = Container::with(&["sh", "-c", script], |description, config| {
+                description.user.uid = 1000;
+                description.user.gid = 1000;
+                description.terminal = terminal;
+                config.terminal = terminal;
+            })
+            .await;
+            let mut client = container.attach_all().await;
+            container.shim.start().await.unwrap();
+            let output = collect(&mut client.split().0).await;
+            assert!(output.stdout_text().contains("both"), "{output:?}");
+            container.exited().await;
+            container.delete().await;
+        }
+    });
+
+    test!(a_full_disk_loses_log_entries_and_stops_nothing, async {
+        let mut container = Container::with(&["seq", "1", "100000"], |_, config| {
+            config.log = Some("/dev/full".into());
+        })
+        .await;
+        let mut client = container.attach_all().await;
+        container.shim.start().await.unwrap();
+        let output = collect(&mut client.split().0).await;
+        assert!(output.stdout_text().ends_with("\n100000\n"));
+        assert_eq!(container.exited().await.code, 0);
+        container.delete().await;
+    });
+
+    test!(clients_that_come_and_go_leave_no_descriptor, async {
+        let mut container = Container::make(&["sleep", "1000"]).await;
+        container.shim.start().await.unwrap();
+        let shim = container.shim.state().await.unwrap().shim_pid;
+        let open = || {
+            std::fs::read_dir(format!("/proc/{shim}/fd"))
+                .unwrap()
+                .count()
+        };
+        let before = open();
+        for number in 0..50 {
+            drop(container.attach_all().await);
+            let (mut client, theirs) = stream();
+            let exec = exec_spec(&format!("exec{number}"), &["true"]);
+            let started = container
+                .shim
+                .exec(exec, Some(std::os::fd::AsFd::as_fd(&theirs)));
+            started.await.unwrap();
+            drop(theirs);
+            assert_eq!(collect(&mut client.split().0).await.code, Some(0));
+        }
+        wait_until(|| open() == before).await;
+        container.delete().await;
+        container.exited().await;
+    });
+
+    test!(a_denied_system_call_is_not_permitted, async {
+        let script = "unshare -U true; echo $?";
+        let mut container = Container::make(&["sh", "-c", script]).await;
+        let mut client = container.attach_all().await;
+        container.shim.start().await.unwrap();
+        let output = collect(&mut client.split().0).await;
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains("Operation not permitted"), "{error}");
+        container.exited().await;
+        container.delete().await;
+    });
+
     test!(an_exec_has_a_terminal_of_its_own, async {
         let mut container = Container::make(&["sleep", "1000"]).await;
         container.shim.start().await.unwrap();

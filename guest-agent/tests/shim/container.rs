@@ -222,8 +222,12 @@ impl Drop for Container {
 }
 
 async fn spawn(directory: &Path) -> (Shim, ShimEvents) {
-    let agent = Path::new(env!("CARGO_BIN_EXE_wherry-agent"));
-    Shim::spawn_program(agent, directory).await.unwrap()
+    // Another one than cargo built, to measure what is released.
+    let agent = std::env::var_os("WHERRY_TEST_AGENT");
+    let agent = agent.unwrap_or_else(|| env!("CARGO_BIN_EXE_wherry-agent").into());
+    Shim::spawn_program(Path::new(&agent), directory)
+        .await
+        .unwrap()
 }
 
 fn busybox(rootfs: &Path) {
@@ -232,7 +236,7 @@ fn busybox(rootfs: &Path) {
     std::fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
     for name in [
         "sh", "cat", "true", "sleep", "seq", "head", "wc", "sha1sum", "grep", "stty", "tty",
-        "touch", "pwd",
+        "touch", "pwd", "unshare",
     ] {
         std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
     }

@@ -9,7 +9,17 @@ use nix::fcntl::OFlag;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{ForkResult, fork, pipe2};
 
+use serde::{Deserialize, Serialize};
+
 use crate::runtime::protocol::{Failure, FailureKind};
+
+/// A process that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::runtime) struct Made {
+    pub(in crate::runtime) pid: i32,
+    /// Who it runs as.
+    pub(in crate::runtime) uid: u32,
+}
 
 /// A creation under way in a process of its own.
 #[derive(Debug)]
@@ -20,7 +30,7 @@ pub(in crate::runtime) struct Creation {
 
 impl Creation {
     /// Reads what came of it, if that is known; [`AsFd`] becomes readable then.
-    pub(in crate::runtime) fn poll(&mut self) -> Option<Result<i32, Failure>> {
+    pub(in crate::runtime) fn poll(&mut self) -> Option<Result<Made, Failure>> {
         let mut chunk = [0; 1024];
         loop {
             match self.result.read(&mut chunk) {
@@ -57,7 +67,7 @@ impl AsFd for Creation {
 /// keeps only the descriptors in `keep` and its standard streams.
 pub(in crate::runtime) fn in_child(
     keep: &[RawFd],
-    job: impl FnOnce() -> Result<i32, Failure>,
+    job: impl FnOnce() -> Result<Made, Failure>,
 ) -> io::Result<Creation> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     // SAFETY: this process has one thread, so the child may allocate and lock.
@@ -116,7 +126,11 @@ mod tests {
     use super::*;
     use std::time::{Duration, Instant};
 
-    fn outcome(mut creation: Creation) -> Result<i32, Failure> {
+    fn made(pid: i32) -> Made {
+        Made { pid, uid: 0 }
+    }
+
+    fn outcome(mut creation: Creation) -> Result<Made, Failure> {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             if let Some(result) = creation.poll() {
@@ -131,8 +145,8 @@ mod tests {
     fn a_creation_that_panics_is_a_failure() {
         let creation = in_child(&[], || std::panic::resume_unwind(Box::new(()))).unwrap();
         assert!(outcome(creation).is_err());
-        let creation = in_child(&[], || Ok(7)).unwrap();
-        assert_eq!(outcome(creation).unwrap(), 7);
+        let creation = in_child(&[], || Ok(made(7))).unwrap();
+        assert_eq!(outcome(creation).unwrap(), made(7));
     }
 
     #[test]
@@ -142,9 +156,9 @@ mod tests {
         let creation = in_child(&[read.as_raw_fd()], move || {
             // SAFETY: F_GETFD only asks.
             let open = unsafe { libc::fcntl(held, libc::F_GETFD) } != -1;
-            Ok(i32::from(open))
+            Ok(made(i32::from(open)))
         });
-        assert_eq!(outcome(creation.unwrap()).unwrap(), 0);
+        assert_eq!(outcome(creation.unwrap()).unwrap(), made(0));
         drop((read, write));
     }
 }

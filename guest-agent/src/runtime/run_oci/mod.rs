@@ -23,7 +23,7 @@ use super::protocol::{ExecSpec, Failure, FailureKind};
 use super::spec;
 use executor::{Late, Launcher};
 
-pub(super) use fork::{Creation, in_child};
+pub(super) use fork::{Creation, Made, in_child};
 
 /// libcontainer's name for the container, and of its folder in the shim's
 /// directory. The cgroup's path is in the specification, so it names nothing else.
@@ -74,7 +74,7 @@ fn is_pipe(descriptor: &OwnedFd) -> bool {
 
 /// Makes the container described by `config.json` in `directory`. Returns its
 /// first process, which waits on [`START_SOCKET`].
-pub(super) fn create(directory: &Path, streams: Streams) -> Result<i32, Failure> {
+pub(super) fn create(directory: &Path, streams: Streams) -> Result<Made, Failure> {
     let mut spec = load(directory)?;
     if !may_load_device_rules() {
         withdraw_limits(directory, &mut spec)?;
@@ -98,10 +98,13 @@ pub(super) fn create(directory: &Path, streams: Streams) -> Result<i32, Failure>
         .with_detach(true)
         .build()
         .map_err(failure)?;
-    container
-        .pid()
-        .map(|pid| pid.as_raw())
-        .ok_or_else(|| other("the container has no process".to_owned()))
+    match container.pid() {
+        Some(pid) => Ok(Made {
+            pid: pid.as_raw(),
+            uid: process.user().uid(),
+        }),
+        None => Err(other("the container has no process".to_owned())),
+    }
 }
 
 /// Tells whether libcgroups can load the cgroup's device program, for which it
@@ -125,7 +128,7 @@ fn withdraw_limits(directory: &Path, spec: &mut Spec) -> Result<(), Failure> {
 }
 
 /// Runs a process in the container of `directory`. Returns it once its command runs.
-pub(super) fn exec(directory: &Path, exec: &ExecSpec, streams: Streams) -> Result<i32, Failure> {
+pub(super) fn exec(directory: &Path, exec: &ExecSpec, streams: Streams) -> Result<Made, Failure> {
     let spec = load(directory)?;
     let process = spec::exec_process(&spec, exec).map_err(|error| other(error.to_string()))?;
     streams.give_to(process.user().uid());
@@ -165,7 +168,10 @@ pub(super) fn exec(directory: &Path, exec: &ExecSpec, streams: Streams) -> Resul
         .build()
         .map_err(failure);
     let _ = std::fs::remove_file(file);
-    built.map(|pid| pid.as_raw())
+    built.map(|pid| Made {
+        pid: pid.as_raw(),
+        uid: process.user().uid(),
+    })
 }
 
 /// What loading a seccomp profile without no_new_privs needs (seccomp(2)), and

@@ -17,6 +17,9 @@ const DEFAULT: &str = include_str!("seccomp.json");
 /// The `CLONE_NEW*` bits that `clone` may not be asked for without CAP_SYS_ADMIN.
 const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
 
+/// Answers EPERM.
+const DENY: LinuxSeccompAction = LinuxSeccompAction::ScmpActErrno;
+
 /// A container's profile.
 #[derive(Debug)]
 pub(super) enum Profile {
@@ -46,13 +49,20 @@ impl Profile {
 }
 
 /// The default profile. Each string is any number of names with spaces between.
+///
+/// What is neither allowed nor denied by name is answered with ENOSYS, as podman
+/// does it: a system call newer than libseccomp has no name there, and C
+/// libraries fall back on an older one only after ENOSYS (fchmodat2 in glibc
+/// 2.39 is one). What Docker denies is denied with EPERM all the same.
 #[derive(Debug, Deserialize)]
 struct Table {
     allow: Vec<String>,
     allow_on: BTreeMap<String, String>,
     allow_with: BTreeMap<String, String>,
+    deny: Vec<String>,
     socket_families_below: u64,
     socket_families: Vec<u64>,
+    socket_families_denied: Vec<u64>,
     personalities: Vec<u64>,
 }
 
@@ -75,51 +85,67 @@ impl Table {
         names.sort();
         names.dedup();
 
+        let denied: Vec<String> = self
+            .deny
+            .iter()
+            .flat_map(|list| list.split_whitespace())
+            .filter(|name| !names.iter().any(|allowed| allowed == name))
+            .map(str::to_owned)
+            .collect();
+
+        let (allow, equal) = (
+            LinuxSeccompAction::ScmpActAllow,
+            LinuxSeccompOperator::ScmpCmpEq,
+        );
+        let below = LinuxSeccompOperator::ScmpCmpLt;
         let mut syscalls = vec![
             LinuxSyscallBuilder::default()
                 .names(names)
-                .action(LinuxSeccompAction::ScmpActAllow)
+                .action(allow)
                 .build()?,
-            allow_if(
-                "socket",
-                LinuxSeccompOperator::ScmpCmpLt,
-                self.socket_families_below,
-                None,
-            )?,
+            deny(denied).build()?,
+            rule_if("socket", allow, below, self.socket_families_below, None)?,
         ];
         for &family in &self.socket_families {
-            let equal = LinuxSeccompOperator::ScmpCmpEq;
-            syscalls.push(allow_if("socket", equal, family, None)?);
+            syscalls.push(rule_if("socket", allow, equal, family, None)?);
+        }
+        for &family in &self.socket_families_denied {
+            syscalls.push(rule_if("socket", DENY, equal, family, None)?);
         }
         for &personality in &self.personalities {
-            let equal = LinuxSeccompOperator::ScmpCmpEq;
-            syscalls.push(allow_if("personality", equal, personality, None)?);
+            syscalls.push(rule_if("personality", allow, equal, personality, None)?);
         }
         if !has("CAP_SYS_ADMIN") {
             let masked = LinuxSeccompOperator::ScmpCmpMaskedEq;
-            syscalls.push(allow_if("clone", masked, NAMESPACE_FLAGS, Some(0))?);
-            // Its flags lie in memory, where a filter cannot look; ENOSYS
-            // sends the C library back to clone.
-            syscalls.push(
-                LinuxSyscallBuilder::default()
-                    .names(vec!["clone3".to_owned()])
-                    .action(LinuxSeccompAction::ScmpActErrno)
-                    .errno_ret(libc::ENOSYS as u32)
-                    .build()?,
-            );
+            syscalls.push(rule_if("clone", allow, masked, NAMESPACE_FLAGS, Some(0))?);
+            for bit in (0..32).map(|bit| 1 << bit) {
+                if NAMESPACE_FLAGS & bit != 0 {
+                    syscalls.push(rule_if("clone", DENY, masked, bit, Some(bit))?);
+                }
+            }
+            // clone3 is left to the default: its flags lie in memory, where a
+            // filter cannot look, and ENOSYS sends C libraries back to clone.
         }
         Ok(LinuxSeccompBuilder::default()
             .default_action(LinuxSeccompAction::ScmpActErrno)
-            .default_errno_ret(libc::EPERM as u32)
+            .default_errno_ret(libc::ENOSYS as u32)
             .architectures(native_architectures())
             .syscalls(syscalls)
             .build()?)
     }
 }
 
-/// Allows a system call by its first argument.
-fn allow_if(
+fn deny(names: Vec<String>) -> LinuxSyscallBuilder {
+    LinuxSyscallBuilder::default()
+        .names(names)
+        .action(DENY)
+        .errno_ret(libc::EPERM as u32)
+}
+
+/// Allows or denies a system call by its first argument.
+fn rule_if(
     name: &str,
+    action: LinuxSeccompAction,
     operator: LinuxSeccompOperator,
     value: u64,
     value_two: Option<u64>,
@@ -131,11 +157,12 @@ fn allow_if(
     if let Some(value_two) = value_two {
         argument = argument.value_two(value_two);
     }
-    Ok(LinuxSyscallBuilder::default()
-        .names(vec![name.to_owned()])
-        .action(LinuxSeccompAction::ScmpActAllow)
-        .args(vec![argument.build()?])
-        .build()?)
+    let names = vec![name.to_owned()];
+    let rule = match action {
+        DENY => deny(names),
+        _ => LinuxSyscallBuilder::default().names(names).action(action),
+    };
+    Ok(rule.args(vec![argument.build()?]).build()?)
 }
 
 /// As in Docker's profiles, which is as in Go.

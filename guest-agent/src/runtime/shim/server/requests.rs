@@ -15,7 +15,7 @@ use crate::runtime::protocol::{
     Answer, AttachOptions, Call, ExecSpec, Failure, FailureKind, Reply, Request, ShimConfig,
     ShimState, ShimStatus, TerminalSize,
 };
-use crate::runtime::run_oci::{self, Creation, Streams};
+use crate::runtime::run_oci::{self, Creation, Made, Streams};
 
 /// A process being made, and who asked for it.
 #[derive(Debug)]
@@ -235,11 +235,11 @@ impl Server {
         }
     }
 
-    fn made(&mut self, making: Making, result: Result<i32, Failure>) {
+    fn made(&mut self, making: Making, result: Result<Made, Failure>) {
         let (connection, number) = (making.connection, making.number);
-        let result = result.and_then(|pid| match making.exec {
-            None => self.container_made(pid, making.console),
-            Some(task) => self.exec_made(pid, task, making.console),
+        let result = result.and_then(|made| match making.exec {
+            None => self.container_made(made, making.console),
+            Some(task) => self.exec_made(made, task, making.console),
         });
         if result.is_err() && self.status == ShimStatus::Empty {
             self.unmake();
@@ -250,29 +250,31 @@ impl Server {
         self.answer(connection, number, result);
     }
 
-    fn container_made(&mut self, pid: i32, console: Option<Console>) -> Result<Answer, Failure> {
-        let exit = self.claim(pid);
+    fn container_made(&mut self, made: Made, console: Option<Console>) -> Result<Answer, Failure> {
+        let exit = self.claim(made.pid);
         let task = self.main_task().ok_or_else(not_running)?;
         if let Some(console) = console {
-            take_terminal(&mut task.stdio, &console).map_err(io_failure("the terminal"))?;
+            take_terminal(&mut task.stdio, &console, made.uid)
+                .map_err(io_failure("the terminal"))?;
         }
-        task.pid = Some(pid).filter(|_| exit.is_none());
+        task.pid = Some(made.pid).filter(|_| exit.is_none());
         task.exit = exit;
         self.status = ShimStatus::Created;
-        Ok(Answer::Pid(pid.unsigned_abs()))
+        Ok(Answer::Pid(made.pid.unsigned_abs()))
     }
 
     fn exec_made(
         &mut self,
-        pid: i32,
+        made: Made,
         mut task: Task,
         console: Option<Console>,
     ) -> Result<Answer, Failure> {
-        let exit = self.claim(pid);
-        task.pid = Some(pid).filter(|_| exit.is_none());
+        let exit = self.claim(made.pid);
+        task.pid = Some(made.pid).filter(|_| exit.is_none());
         task.exit = exit;
         if let Some(console) = console {
-            take_terminal(&mut task.stdio, &console).map_err(io_failure("the terminal"))?;
+            take_terminal(&mut task.stdio, &console, made.uid)
+                .map_err(io_failure("the terminal"))?;
         }
         if let Some(socket) = task.pending.take() {
             let options = AttachOptions {
@@ -286,7 +288,7 @@ impl Server {
             task.attach(stream, true);
         }
         self.tasks.push(task);
-        Ok(Answer::Pid(pid.unsigned_abs()))
+        Ok(Answer::Pid(made.pid.unsigned_abs()))
     }
 
     fn claim(&mut self, pid: i32) -> Option<crate::runtime::ExitStatus> {
@@ -411,18 +413,33 @@ fn kept(streams: &Streams) -> Vec<RawFd> {
 }
 
 /// Receives a terminal's master; libcontainer sent it before it was done.
-fn take_terminal(stdio: &mut Stdio, console: &Console) -> io::Result<()> {
+fn take_terminal(stdio: &mut Stdio, console: &Console, uid: u32) -> io::Result<()> {
     let (socket, _) = console.listener.accept()?;
     let mut connection = super::Connection::new(0, socket)?;
     connection.read_all();
     let master = connection
         .take_descriptor()
         .ok_or_else(|| io::Error::other("no terminal arrived"))?;
+    give_terminal(&master, uid);
     stdio.terminal(master)?;
     if let Some(size) = console.size {
         stdio.resize(size)?;
     }
     Ok(())
+}
+
+/// Lets the process's user open its terminal again, as runc does.
+fn give_terminal(master: &OwnedFd, uid: u32) {
+    if uid == 0 {
+        return;
+    }
+    let flags = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY;
+    let given = rustix::pty::ioctl_tiocgptpeer(master, flags)
+        .map_err(io::Error::from)
+        .and_then(|terminal| Ok(nix::unistd::fchown(terminal, Some(uid.into()), None)?));
+    if let Err(error) = given {
+        eprintln!("a terminal could not be given to user {uid}: {error}");
+    }
 }
 
 /// libcontainer runs execs only in containers whose recorded state is running.
