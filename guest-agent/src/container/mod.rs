@@ -51,6 +51,9 @@ pub(crate) use wait::Condition;
 use registry::Registry;
 use volume::Volumes;
 
+/// Digits of an id that are enough to tell containers apart for good.
+const SHORT_ID: usize = 32;
+
 /// Where containers are and what they may mount.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
@@ -215,7 +218,12 @@ impl Containers {
     fn paths(&self, id: &str) -> Paths {
         Paths {
             directory: self.places.root.join("containers").join(id),
-            runtime: self.places.run.join("containers").join(id),
+            // Short: a socket's address in it has 108 bytes.
+            runtime: self
+                .places
+                .run
+                .join("shims")
+                .join(&id[..SHORT_ID.min(id.len())]),
             mounts: self.places.run.join("mounts").join(id),
         }
     }

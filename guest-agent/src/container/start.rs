@@ -112,10 +112,13 @@ impl Containers {
             open_stdin: record.spec.open_stdin,
             stdin_once: record.spec.stdin_once,
         };
-        let pid = shim.create(&config, &spec).await.map_err(start_error)?;
+        let pid = shim
+            .create(&config, &spec)
+            .await
+            .map_err(|error| start_error(&error))?;
         let created_at = begun.elapsed();
-        shim.start().await.map_err(start_error)?;
-        let state = shim.state().await.map_err(start_error)?;
+        shim.start().await.map_err(|error| start_error(&error))?;
+        let state = shim.state().await.map_err(|error| start_error(&error))?;
         let started = now();
         container.cell().waiting_clients = 0;
         container.update(|record| {
@@ -217,10 +220,10 @@ fn address(attachment: &Attachment) -> Address {
     }
 }
 
-fn start_error(error: ShimError) -> Error {
+fn start_error(error: &ShimError) -> Error {
     Error::Start {
         exit_code: error.exit_code(),
-        message: chain(&error),
+        message: chain(error),
     }
 }
 

@@ -175,6 +175,9 @@ impl Server {
                 }
             }
             Source::Making(at) => self.making[at].ready = true,
+            // A request handled just before may have deleted the container.
+            Source::Input(at) | Source::Output(at, _) | Source::Stream(at, _)
+                if self.tasks.len() <= at => {}
             Source::Input(at) => self.tasks[at].stdio.write(),
             Source::Output(at, output) => self.tasks[at].pump_output(output, &mut self.buffer),
             Source::Stream(at, index) => {
