@@ -82,6 +82,9 @@ fn tar(files: &[(&str, u32, &[u8])]) -> Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, mode, bytes) in files {
         let mut header = tar::Header::new_ustar();
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_mode(*mode);
         header.set_size(bytes.len() as u64);
         builder

@@ -19,9 +19,7 @@ pub(crate) fn measure(_: &Engine) -> anyhow::Result<Vec<Figure>> {
     engine.load_image()?;
     engine.succeed(&["run", "-d", "--name", "idle", IMAGE, "sleep", "1000"])?;
     let info: Value = serde_json::from_str(&engine.succeed(&["info", "--format", "json"])?)?;
-    let agent = info["AgentResident"]
-        .as_f64()
-        .context("no AgentResident")?;
+    let agent = info["AgentResident"].as_f64().context("no AgentResident")?;
     // The guest's own process table, where the shim is to be seen.
     let status = engine.succeed(&[
         "run",

@@ -12,6 +12,9 @@ use tempfile::TempDir;
 
 use crate::{archive, process, wait};
 
+/// How long one command may take, seconds.
+const COMMAND_SECONDS: &str = "90";
+
 /// The name of the image that the tests run.
 pub const IMAGE: &str = "test/busybox:latest";
 
@@ -123,13 +126,27 @@ impl Engine {
         command
     }
 
+    /// As [`Self::command`], ended by `timeout` when it hangs (exit code 124), so
+    /// that one hanging command fails one test.
+    fn bounded(&self, arguments: &[&str]) -> Command {
+        let wherry = self.command(arguments);
+        let mut command = Command::new("timeout");
+        command
+            .args(["--foreground", "--kill-after=5", COMMAND_SECONDS])
+            .arg(wherry.get_program())
+            .args(wherry.get_args())
+            .envs(wherry.get_envs().filter_map(|(k, v)| Some((k, v?))))
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Runs `wherry` and returns how it ended.
     ///
     /// # Errors
     ///
     /// Where it cannot be run.
     pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
-        Ok(self.command(arguments).output()?.into())
+        Ok(self.bounded(arguments).output()?.into())
     }
 
     /// Runs `wherry` and returns its standard output.
@@ -182,7 +199,7 @@ impl Engine {
     /// Where it cannot be run.
     pub fn output_with_input(&self, arguments: &[&str], input: &[u8]) -> anyhow::Result<Output> {
         let mut child = self
-            .command(arguments)
+            .bounded(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

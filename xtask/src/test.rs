@@ -24,14 +24,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     step("format");
     cargo(&["fmt", "--all", "--check"])?;
     step("lints");
-    cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ])?;
+    cargo(&["clippy", "--workspace", "--all-targets"])?;
     step("unit and integration tests");
     cargo(&["test", "--workspace", "--exclude", "wherry-tests"])?;
     if options.quick {
