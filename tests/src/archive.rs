@@ -21,6 +21,9 @@ pub fn busybox_root() -> anyhow::Result<Vec<u8>> {
     let mut root = tar::Builder::new(Vec::new());
     for folder in ["bin/", "etc/", "tmp/", "root/", "www/"] {
         let mut header = tar::Header::new_gnu();
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_entry_type(tar::EntryType::Directory);
         header.set_mode(if folder == "tmp/" { 0o1777 } else { 0o755 });
         header.set_size(0);
@@ -32,6 +35,9 @@ pub fn busybox_root() -> anyhow::Result<Vec<u8>> {
             continue;
         }
         let mut header = tar::Header::new_gnu();
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_mode(0o777);
         header.set_size(0);
@@ -66,6 +72,9 @@ pub fn append(
     mode: u32,
 ) -> std::io::Result<()> {
     let mut header = tar::Header::new_gnu();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_size(bytes.len() as u64);
     header.set_mode(mode);
     archive.append_data(&mut header, path, bytes)
@@ -75,6 +84,9 @@ pub fn append(
 #[must_use]
 pub fn layer_with_name(name: &str, bytes: &[u8]) -> Vec<u8> {
     let mut header = tar::Header::new_old();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
     header.set_mode(0o644);
     header.set_size(bytes.len() as u64);

@@ -95,6 +95,9 @@ fn configuration_layer() -> anyhow::Result<Vec<u8>> {
     let mut layer = tar::Builder::new(Vec::new());
     let mut file = |path: &str, contents: &str, mode: u32| {
         let mut header = tar::Header::new_gnu();
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_size(contents.len() as u64);
         header.set_mode(mode);
         layer.append_data(&mut header, path, contents.as_bytes())
@@ -115,6 +118,9 @@ fn configuration_layer() -> anyhow::Result<Vec<u8>> {
         "sh", "ls", "cat", "ps", "hostname", "ip", "id", "env", "uname", "wget",
     ] {
         let mut header = tar::Header::new_gnu();
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);
         header.set_mode(0o777);
@@ -208,6 +214,9 @@ fn append(
     bytes: impl Read,
 ) -> anyhow::Result<()> {
     let mut header = tar::Header::new_gnu();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_size(size);
     header.set_mode(0o644);
     archive.append_data(&mut header, path, bytes)?;
