@@ -190,8 +190,15 @@ async fn attend(
         match change {
             VmState::Running => {
                 wake.notify_one();
-                board.set_state(MachineState::Running);
+                board.update(|status| {
+                    status.error.clear();
+                    status.set_state(MachineState::Running);
+                });
             }
+            VmState::Stalled(reason) => board.update(|status| {
+                status.error = reason;
+                status.set_state(MachineState::Paused);
+            }),
             VmState::Paused => board.set_state(MachineState::Paused),
             VmState::Ended(end) => break end,
         }

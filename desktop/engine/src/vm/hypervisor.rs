@@ -128,6 +128,9 @@ pub enum VmState {
     Running,
     /// Its processors stand still, as asked for.
     Paused,
+    /// Its processors stand still until the host can do what the guest asked
+    /// for, and what that waits for. They go on by themselves.
+    Stalled(String),
     /// It is gone.
     Ended(End),
 }

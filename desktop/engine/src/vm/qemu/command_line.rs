@@ -152,9 +152,10 @@ impl Line {
         for (index, disk) in description.disks.iter().enumerate() {
             // Writes reach the host's page cache at once and its disk when the
             // guest flushes, which is what survives a power cut. Freed blocks
-            // make holes.
+            // make holes. Where the host's disk is full the guest waits: an
+            // error would cost it what it has written and not yet flushed.
             let mut drive = OsString::from(format!(
-                "if=none,id=disk{index},format=raw,cache=writeback,aio=threads,discard=unmap,detect-zeroes=unmap,werror=report,rerror=report"
+                "if=none,id=disk{index},format=raw,cache=writeback,aio=threads,discard=unmap,detect-zeroes=unmap,werror=enospc,rerror=report"
             ));
             if disk.read_only {
                 drive.push(",readonly=on");
@@ -266,7 +267,7 @@ mod tests {
 -device virtio-serial-pci
 -chardev file,id=hvc0,append=on,path=/home/log/console.log
 -device virtconsole,chardev=hvc0
--drive if=none,id=disk0,format=raw,cache=writeback,aio=threads,discard=unmap,detect-zeroes=unmap,werror=report,rerror=report,file=/home/a,,b/data.img
+-drive if=none,id=disk0,format=raw,cache=writeback,aio=threads,discard=unmap,detect-zeroes=unmap,werror=enospc,rerror=report,file=/home/a,,b/data.img
 -device virtio-blk-pci,drive=disk0
 -chardev socket,id=vsock,path=/home/run/vsock.sock
 -device vhost-user-vsock-pci,chardev=vsock

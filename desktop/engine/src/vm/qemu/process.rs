@@ -225,6 +225,31 @@ echo '{"return": {}}'
     }
 
     #[tokio::test]
+    async fn a_full_disk_of_the_host_stalls_the_guest_until_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        // Stops, says why, is told to go on, and runs.
+        let script = format!(
+            "{TALKS}answer() {{ read -r command; echo \"{{\\\"return\\\": $1}}\"; }}\n\
+             status() {{ answer \"{{\\\"status\\\": \\\"$1\\\"}}\"; }}\n\
+             echo '{{\"event\": \"STOP\"}}'\nstatus io-error\nstatus io-error\nanswer '{{}}'\n\
+             echo '{{\"event\": \"RESUME\"}}'\nstatus running\nexec sleep 600\n"
+        );
+        let vm = start_script(&folder, &script).await.unwrap();
+        let mut state = vm.state();
+        let deadline = Duration::from_secs(20);
+        let stalled = state.wait_for(|state| matches!(state, VmState::Stalled(_)));
+        tokio::time::timeout(deadline, stalled)
+            .await
+            .unwrap()
+            .unwrap();
+        let running = state.wait_for(|state| *state == VmState::Running);
+        tokio::time::timeout(deadline, running)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    #[tokio::test]
     async fn a_qemu_that_does_not_quit_is_killed() {
         let folder = tempfile::tempdir().unwrap();
         let vm = start_script(&folder, &format!("{TALKS}exec sleep 600\n"))

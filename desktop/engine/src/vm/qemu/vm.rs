@@ -20,6 +20,9 @@ use crate::vm::{End, GuestStream, Vm, VmError, VmState};
 /// How long QEMU may take to end when it is told to, before it is killed.
 const QUIT_DEADLINE: Duration = Duration::from_secs(2);
 
+/// Between two attempts of a VM that waits for room on the host's disk.
+const STALL_RETRY: Duration = Duration::from_secs(1);
+
 /// How many lines of QEMU's errors an obituary repeats.
 const WORDS: usize = 8;
 
@@ -161,6 +164,7 @@ impl Supervisor {
                 () = self.orders.kill.notified() => {
                     let _ = self.child.start_kill();
                 }
+                () = tokio::time::sleep(STALL_RETRY), if self.stalled() => self.retry().await,
                 status = self.child.wait() => break status,
             }
         };
@@ -179,35 +183,64 @@ impl Supervisor {
         tracing::debug!(name = event.name, data = %event.data, "QEMU event");
         match event.name.as_str() {
             "STOP" => self.stopped().await,
-            "RESUME" => {
+            // One that stalled goes on only to try again.
+            "RESUME" if !self.stalled() => {
                 self.state.send_replace(VmState::Running);
             }
             "SHUTDOWN" => self.cause = self.cause.take().or_else(|| cause(&event)),
             "GUEST_PANICKED" => {
                 self.cause = Some(End::Failed("the guest's kernel panicked".to_owned()));
             }
-            "BLOCK_IO_ERROR" => {
+            "BLOCK_IO_ERROR" if event.data["action"] != "stop" => {
                 tracing::error!(
                     device = %event.data["device"],
                     operation = %event.data["operation"],
                     reason = %event.data["reason"],
-                    "the guest's disk cannot be read or written: is the host's disk full?"
+                    "the guest's disk cannot be read or written"
                 );
             }
             _ => {}
         }
     }
 
+    fn stalled(&self) -> bool {
+        matches!(*self.state.borrow(), VmState::Stalled(_))
+    }
+
+    /// Has a VM that stalled try again, or finds that it did so with success.
+    async fn retry(&mut self) {
+        match self.status().await.as_deref() {
+            Some("running") => {
+                tracing::info!("the guest's disk can be written again");
+                self.state.send_replace(VmState::Running);
+            }
+            Some("io-error") => {
+                let _ = self.qmp.execute("cont").await;
+            }
+            _ => {}
+        }
+    }
+
+    async fn status(&self) -> Option<String> {
+        let answer = self.qmp.execute("query-status").await.ok()?;
+        answer["status"].as_str().map(str::to_owned)
+    }
+
     /// The processors stand still: because that was asked for, or because they
     /// cannot go on.
     async fn stopped(&mut self) {
-        let status = match self.qmp.execute("query-status").await {
-            Ok(answer) => answer["status"].as_str().unwrap_or_default().to_owned(),
-            Err(_) => return,
+        let Some(status) = self.status().await else {
+            return;
         };
         match status.as_str() {
             "paused" => {
                 self.state.send_replace(VmState::Paused);
+            }
+            // Only a full disk stops the VM (`werror=enospc`).
+            "io-error" if !self.stalled() => {
+                let reason = "the host's disk is full: the guest goes on when there is room";
+                tracing::error!("{reason}");
+                self.state.send_replace(VmState::Stalled(reason.to_owned()));
             }
             "internal-error" | "guest-panicked" | "watchdog" => {
                 self.cause = Some(End::Failed(format!("QEMU stopped in `{status}`")));
