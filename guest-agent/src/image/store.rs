@@ -103,6 +103,31 @@ impl Store {
         // Before the renames: a layer that has its name is whole.
         sync_file_system(&self.layers())?;
         let mut catalogue = self.lock();
+        match self.place(&catalogue, images, &layers) {
+            Ok((changed, records)) => {
+                *catalogue = changed;
+                Ok(records)
+            }
+            Err(error) => {
+                // What found its place already belongs to no image.
+                if let Err(second) = self.collect_garbage(&catalogue) {
+                    tracing::warn!(
+                        "the rest of a failed load stays until the next start: {second}"
+                    );
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts layers and blobs in their places and writes the catalogue that
+    /// knows them; returns it and the records of the images.
+    fn place(
+        &self,
+        catalogue: &Images,
+        images: Vec<NewImage>,
+        layers: &[UnpackedLayer],
+    ) -> Result<(Images, Vec<ImageRecord>), Error> {
         for layer in layers {
             let place = self.layer(&layer.diff_id);
             if !place.exists() {
@@ -136,8 +161,7 @@ impl Store {
             .iter()
             .filter_map(|id| changed.get(id).cloned())
             .collect();
-        *catalogue = changed;
-        Ok(records)
+        Ok((changed, records))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Images> {

@@ -368,6 +368,19 @@ fn concurrent_loads_of_one_image_agree() {
     assert_eq!(names(&sandbox.store.temporary()), Vec::<String>::new());
 }
 
+#[test]
+fn a_load_that_cannot_be_recorded_leaves_no_layer() {
+    let sandbox = Sandbox::new();
+    // Nothing replaces a directory that is not empty.
+    let catalogue = sandbox.path().join("store/images/images.json");
+    fs::create_dir_all(catalogue.join("in the way")).unwrap();
+    let archive = TestImage::new("a:1").layer(base()).docker();
+    assert!(sandbox.load(&archive).is_err());
+    sandbox.assert_untouched();
+    fs::remove_dir_all(&catalogue).unwrap();
+    sandbox.load(&archive).unwrap();
+}
+
 /// A small file system of its own, so that it can be full.
 struct SmallDisk(tempfile::TempDir);
 
