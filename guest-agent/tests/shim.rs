@@ -506,24 +506,65 @@ mod runtime_shim {
         }
     );
 
-    test!(latency_of_a_whole_run, async {
-        let mut times = Vec::new();
+    test!(latency_of_a_whole_run_and_of_an_exec, async {
+        const ROUNDS: usize = 21;
+        let mut phases: [Vec<std::time::Duration>; 7] = Default::default();
         let mut resident = 0;
-        for _ in 0..10 {
-            let mut container = Container::prepare(&["true"], |_, _| {}).await;
-            let begin = std::time::Instant::now();
+        for round in 0..ROUNDS {
+            let mut container = Container::prepare(&["sleep", "0"], |_, _| {}).await;
+            let mut last = std::time::Instant::now();
+            let begin = last;
+            let mut lap = |phase: usize| {
+                phases[phase].push(last.elapsed());
+                last = std::time::Instant::now();
+            };
             container.respawn().await;
+            container.shim.state().await.unwrap();
+            lap(0);
             container.create().await.unwrap();
+            lap(1);
             let mut client = container.attach_all().await;
             container.shim.start().await.unwrap();
+            lap(2);
             collect(&mut client.split().0).await;
             container.exited().await;
+            lap(3);
             resident = container.shim_resident().await;
+            lap(4);
             container.delete().await;
-            times.push(begin.elapsed());
+            lap(4);
+            phases[5].push(begin.elapsed());
+
+            let mut container = Container::make(&["sleep", "1000"]).await;
+            container.shim.start().await.unwrap();
+            let begin = std::time::Instant::now();
+            let (mut client, theirs) = stream();
+            let exec = exec_spec(&format!("exec{round}"), &["true"]);
+            let started = container
+                .shim
+                .exec(exec, Some(std::os::fd::AsFd::as_fd(&theirs)));
+            started.await.unwrap();
+            drop(theirs);
+            collect(&mut client.split().0).await;
+            phases[6].push(begin.elapsed());
+            container.delete().await;
+            container.exited().await;
         }
-        times.sort();
-        println!("spawn, create, attach, start, exit, delete: {:?}", times[5]);
+        for (name, times) in [
+            "spawn",
+            "create",
+            "start",
+            "exit",
+            "delete",
+            "whole run",
+            "exec",
+        ]
+        .iter()
+        .zip(&mut phases)
+        {
+            times.sort();
+            println!("{name}: {:?}", times[times.len() / 2]);
+        }
         println!("resident memory of the shim: {} KiB", resident / 1024);
     });
 }

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use libcontainer::capabilities::drop_privileges;
-use libcontainer::oci_spec::runtime::{LinuxCapabilities, LinuxSeccomp, Process, Spec};
-use libcontainer::seccomp::initialize_seccomp;
+use libcontainer::oci_spec::runtime::{LinuxCapabilities, Process, Spec};
 use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 
+use super::seccomp::Filter;
 use crate::runtime::protocol::{Failure, FailureKind};
 
 const NOT_FOUND: &str = "executable file not found in $PATH";
@@ -21,27 +21,24 @@ const NO_FILE: &str = "no such file or directory";
 const DENIED: &str = "permission denied";
 const DIRECTORY: &str = "is a directory";
 
-/// What is done right before the command where libcontainer does not.
-#[derive(Clone, Debug)]
-pub(super) struct Late {
-    pub(super) profile: Rc<LinuxSeccomp>,
-    pub(super) capabilities: Option<LinuxCapabilities>,
-}
-
 /// Runs a container's command.
 #[derive(Clone, Debug)]
 pub(super) struct Launcher {
     terminal_size: Option<(u16, u16)>,
-    late: Option<Late>,
+    /// Loaded right before the command, and what is given up after that.
+    filter: Option<Rc<(Filter, Option<LinuxCapabilities>)>>,
 }
 
 impl Launcher {
-    pub(super) fn new(process: &Process, late: Option<Late>) -> Self {
+    pub(super) fn new(process: &Process, filter: Option<Filter>) -> Self {
         let terminal = process.terminal().unwrap_or(false);
         let size = process.console_size().filter(|_| terminal);
+        // With no_new_privs they are given up already.
+        let keep = process.no_new_privileges() != Some(true);
+        let capabilities = process.capabilities().clone().filter(|_| keep);
         Self {
             terminal_size: size.map(|size| (size.height() as u16, size.width() as u16)),
-            late,
+            filter: filter.map(|filter| Rc::new((filter, capabilities))),
         }
     }
 }
@@ -72,10 +69,11 @@ impl Executor for Launcher {
         let (Ok(args), Ok(program)) = (args, CString::new(path.as_os_str().as_bytes())) else {
             return Err(ExecutorError::InvalidArg);
         };
-        if let Some(late) = &self.late {
-            initialize_seccomp(&late.profile)
+        if let Some((filter, capabilities)) = self.filter.as_deref() {
+            filter
+                .load()
                 .map_err(|error| ExecutorError::Other(format!("loading seccomp: {error}")))?;
-            if let Some(capabilities) = &late.capabilities {
+            if let Some(capabilities) = capabilities {
                 drop_privileges(capabilities, create_syscall().as_ref())
                     .map_err(|error| ExecutorError::Other(format!("capabilities: {error}")))?;
             }

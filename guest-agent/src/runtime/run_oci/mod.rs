@@ -8,20 +8,20 @@
 mod cwd;
 mod executor;
 mod fork;
+mod seccomp;
 
 use std::error::Error;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
-use libcontainer::oci_spec::runtime::{LinuxCapabilities, Spec};
+use libcontainer::oci_spec::runtime::{LinuxCapabilities, Process, Spec};
 use libcontainer::syscall::syscall::SyscallType;
 
 use super::protocol::{ExecSpec, Failure, FailureKind};
 use super::spec;
-use executor::{Late, Launcher};
+use executor::Launcher;
 
 pub(super) use fork::{Creation, Made, in_child};
 
@@ -31,6 +31,16 @@ pub(super) const NAME: &str = "oci";
 
 /// The socket on which a created container waits for its start.
 pub(super) const START_SOCKET: &str = "oci/notify.sock";
+
+/// The container's specification, in the shim's directory.
+const CONFIG: &str = "config.json";
+
+/// The bundle that libcontainer reads: the same specification without the
+/// seccomp profile, which is not libcontainer's to load.
+pub(super) const BUNDLE: &str = "bundle";
+
+/// The compiled profile, for execs.
+const FILTER: &str = "seccomp.json";
 
 /// Where the new process's standard streams lead.
 #[derive(Debug)]
@@ -76,9 +86,6 @@ fn is_pipe(descriptor: &OwnedFd) -> bool {
 /// first process, which waits on [`START_SOCKET`].
 pub(super) fn create(directory: &Path, streams: Streams) -> Result<Made, Failure> {
     let mut spec = load(directory)?;
-    if !may_load_device_rules() {
-        withdraw_limits(directory, &mut spec)?;
-    }
     let process = spec.process().clone().unwrap_or_default();
     streams.give_to(process.user().uid());
     if let Some(root) = spec.root() {
@@ -89,11 +96,35 @@ pub(super) fn create(directory: &Path, streams: Streams) -> Result<Made, Failure
             ))
         })?;
     }
+    let profile = spec.linux_mut().as_mut().and_then(|linux| {
+        let profile = linux.seccomp().clone();
+        linux.set_seccomp(None);
+        profile
+    });
+    let filter = profile
+        .map(|profile| seccomp::compile(&profile))
+        .transpose()
+        .map_err(|error| other(error.to_string()))?;
+    if let Some(filter) = &filter {
+        write_json(&directory.join(FILTER), filter)?;
+        spec.set_process(Some(widened(&process)));
+    }
+    if !may_load_device_rules() {
+        // Somebody's sandbox, where the agent runs as a plain process.
+        eprintln!("no CAP_SYS_RESOURCE: the container runs without limits and device rules");
+        if let Some(linux) = spec.linux_mut() {
+            linux.set_resources(None);
+        }
+    }
+    let bundle = directory.join(BUNDLE);
+    std::fs::create_dir(&bundle)
+        .map_err(|error| other(format!("creating {}: {error}", bundle.display())))?;
+    write_json(&bundle.join(CONFIG), &spec)?;
     let container = streams
-        .apply(builder(Launcher::new(&process, None)))
+        .apply(builder(Launcher::new(&process, filter)))
         .with_root_path(directory)
         .map_err(failure)?
-        .as_init(directory)
+        .as_init(bundle)
         .with_systemd(false)
         .with_detach(true)
         .build()
@@ -116,50 +147,24 @@ fn may_load_device_rules() -> bool {
     setrlimit(Resource::RLIMIT_MEMLOCK, LOCKED, LOCKED).is_ok()
 }
 
-/// Makes containers possible where the agent runs without CAP_SYS_RESOURCE,
-/// as a plain process in somebody's sandbox: without limits and device rules.
-fn withdraw_limits(directory: &Path, spec: &mut Spec) -> Result<(), Failure> {
-    eprintln!("no CAP_SYS_RESOURCE: containers run without limits and device rules");
-    if let Some(linux) = spec.linux_mut() {
-        linux.set_resources(None);
-    }
-    spec.save(directory.join("config.json"))
-        .map_err(|error| other(error.to_string()))
-}
-
 /// Runs a process in the container of `directory`. Returns it once its command runs.
 pub(super) fn exec(directory: &Path, exec: &ExecSpec, streams: Streams) -> Result<Made, Failure> {
     let spec = load(directory)?;
     let process = spec::exec_process(&spec, exec).map_err(|error| other(error.to_string()))?;
     streams.give_to(process.user().uid());
-    // libcontainer gives an exec no seccomp profile (0.7.0,
-    // tenant_builder.rs: adapt_spec_for_tenant), so the launcher loads it.
-    let profile = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.seccomp().clone());
-    let late = profile.filter(|_| !exec.privileged).map(|profile| Late {
-        profile: Rc::new(profile),
-        capabilities: process.capabilities().clone(),
-    });
-    let mut widened = process.clone();
-    if late.is_some() && process.no_new_privileges() != Some(true) {
-        widened.set_capabilities(
-            process
-                .capabilities()
-                .as_ref()
-                .map(with_loader_capabilities),
-        );
-    }
+    let filter = match std::fs::read(directory.join(FILTER)) {
+        Ok(bytes) if !exec.privileged => {
+            Some(serde_json::from_slice(&bytes).map_err(|error| other(error.to_string()))?)
+        }
+        _ => None,
+    };
     let file = directory.join(format!("process-{}.json", std::process::id()));
-    let written = serde_json::to_vec(&widened)
-        .map_err(std::io::Error::from)
-        .and_then(|bytes| std::fs::write(&file, bytes));
-    if let Err(error) = written {
-        return Err(other(format!("writing {}: {error}", file.display())));
+    match &filter {
+        Some(_) => write_json(&file, &widened(&process))?,
+        None => write_json(&file, &process)?,
     }
     let built = streams
-        .apply(builder(Launcher::new(&process, late)))
+        .apply(builder(Launcher::new(&process, filter)))
         .with_root_path(directory)
         .map_err(failure)?
         .as_tenant()
@@ -172,6 +177,21 @@ pub(super) fn exec(directory: &Path, exec: &ExecSpec, streams: Streams) -> Resul
         pid: pid.as_raw(),
         uid: process.user().uid(),
     })
+}
+
+/// Returns the process with what the launcher needs for its filter, and drops
+/// again once that is loaded.
+fn widened(process: &Process) -> Process {
+    let mut process = process.clone();
+    // With no_new_privs no capability is needed.
+    if process.no_new_privileges() != Some(true) {
+        let sets = process
+            .capabilities()
+            .as_ref()
+            .map(with_loader_capabilities);
+        process.set_capabilities(sets);
+    }
+    process
 }
 
 /// What loading a seccomp profile without no_new_privs needs (seccomp(2)), and
@@ -200,7 +220,14 @@ fn builder(launcher: Launcher) -> ContainerBuilder {
 }
 
 fn load(directory: &Path) -> Result<Spec, Failure> {
-    Spec::load(directory.join("config.json")).map_err(|error| other(error.to_string()))
+    Spec::load(directory.join(CONFIG)).map_err(|error| other(error.to_string()))
+}
+
+fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), Failure> {
+    serde_json::to_vec(value)
+        .map_err(std::io::Error::from)
+        .and_then(|bytes| std::fs::write(path, bytes))
+        .map_err(|error| other(format!("writing {}: {error}", path.display())))
 }
 
 fn other(message: String) -> Failure {

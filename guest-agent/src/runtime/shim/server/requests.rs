@@ -304,6 +304,7 @@ impl Server {
             eprintln!("a cgroup could not be removed: {error}");
         }
         let _ = fs::remove_dir_all(run_oci::NAME);
+        let _ = fs::remove_dir_all(run_oci::BUNDLE);
         if let Some(task) = self.main_task() {
             task.open(Stdio::awaited(), false, None);
         }
