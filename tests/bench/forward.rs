@@ -17,7 +17,7 @@ const RUNS: usize = 3;
 const CONNECTIONS: usize = 10_000;
 
 /// A server on three ports: one swallows and counts, one sends, one echoes.
-const SERVER: &str = "nc -lk -p 5001 -e sh -c 'cat | wc -c' & nc -lk -p 5002 -e head -c 67108864 /dev/zero & nc -lk -p 5003 -e cat & nc -lk -p 5004 -e true & wait";
+const SERVER: &str = "nc -ll -p 5001 -e sh -c 'cat | wc -c' & nc -ll -p 5002 -e head -c 67108864 /dev/zero & nc -ll -p 5003 -e cat & nc -ll -p 5004 -e true & wait";
 
 struct Ports {
     sink: u16,

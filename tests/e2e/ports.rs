@@ -31,7 +31,7 @@ fn serve(engine: &Engine, name: &str, port: u16, program: &str) -> anyhow::Resul
         &format!("{port}:80"),
         IMAGE,
         "nc",
-        "-lk",
+        "-ll",
         "-p",
         "80",
         "-e",
@@ -157,7 +157,7 @@ fn closes(engine: &Engine) -> anyhow::Result<()> {
 
 fn chosen(engine: &Engine) -> anyhow::Result<()> {
     engine.succeed(&[
-        "run", "-d", "--name", "chosen", "-p", "80", IMAGE, "nc", "-lk", "-p", "80", "-e", "echo",
+        "run", "-d", "--name", "chosen", "-p", "80", IMAGE, "nc", "-ll", "-p", "80", "-e", "echo",
         "hi",
     ])?;
     let port = engine.succeed(&["ps", "--filter", "name=chosen", "--format", "{{.Ports}}"])?;
@@ -187,7 +187,7 @@ fn no_leak(engine: &Engine) -> anyhow::Result<()> {
         &format!("{port}:80"),
         IMAGE,
         "nc",
-        "-lk",
+        "-ll",
         "-p",
         "80",
         "-e",
