@@ -395,16 +395,16 @@ fn holder() -> Child {
     let child = command.spawn().unwrap();
     // The program runs once the namespace is made.
     let begun = Instant::now();
-    loop {
+    let runs = || {
         let program = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap_or_default();
-        if program.to_string_lossy().contains("sleep")
-            || program.to_string_lossy().contains("coreutils")
-        {
-            return child;
-        }
+        let program = program.to_string_lossy();
+        program.contains("sleep") || program.contains("coreutils")
+    };
+    while !runs() {
         assert!(begun.elapsed() < DEADLINE);
         std::thread::yield_now();
     }
+    child
 }
 
 /// Makes the tar of a root file system with a static busybox.
