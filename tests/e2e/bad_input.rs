@@ -106,7 +106,7 @@ fn taken_name(engine: &Engine) -> anyhow::Result<()> {
     let error = engine.fail(1, &["rm", "single"])?;
     ensure!(error.contains("running"), "{error}");
     engine.succeed(&["rm", "-f", "single"])?;
-    let error = engine.fail(1, &["exec", "single", "true"])?;
+    let error = engine.fail(125, &["exec", "single", "true"])?;
     ensure!(error.contains("single"), "{error}");
     Ok(())
 }

@@ -111,7 +111,10 @@ fn full_disk() -> anyhow::Result<()> {
     wherry_tests::archive::append(&mut archive, "big", &vec![7; 4 << 20], 0o644)?;
     let image = wherry_tests::archive::docker_archive("test/big:1", &[archive.into_inner()?])?;
     let ran = engine.run_with_input(&["load"], &image)?;
-    ensure!(ran.code == 1 && ran.stderr.contains("full"), "{ran:?}");
+    ensure!(
+        ran.code == 1 && ran.stderr.contains("no space left on the data disk"),
+        "{ran:?}"
+    );
     engine.succeed(&["rm", "-f", "hog"])?;
     let ran = engine.run_with_input(&["load"], &image)?;
     ensure!(ran.code == 0, "{ran:?}");

@@ -92,8 +92,9 @@ impl Error {
     /// Wraps an I/O error with what was being done; a full disk becomes [`Error::DiskFull`].
     pub(crate) fn io(what: impl Into<String>, source: impl Into<io::Error>) -> Error {
         let (what, source) = (what.into(), source.into());
-        match source.raw_os_error() {
-            Some(libc::ENOSPC | libc::EDQUOT) => Error::DiskFull { what },
+        // By its kind: an error that carries a path has no number any more.
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull { what },
             _ => Error::Io { what, source },
         }
     }
