@@ -14,7 +14,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(files, ["."])?;
     // What the agent keeps in its records goes there as JSON. A record of an
     // older version lacks the newer fields.
-    let kept = ["ContainerSpec", "Mount", "PortBinding", "Resources", "ImageConfig"];
+    let kept = [
+        "ContainerSpec",
+        "Mount",
+        "PortBinding",
+        "Resources",
+        "ImageConfig",
+    ];
     let mut configuration = tonic_prost_build::configure();
     for message in kept {
         let path = format!(".wherry.v1.{message}");

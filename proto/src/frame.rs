@@ -126,7 +126,9 @@ pub fn decode_header(header: [u8; HEADER_LENGTH]) -> Result<(Kind, usize), Frame
 /// # Errors
 ///
 /// Any [`FrameError`]; after one the stream is of no further use.
-pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Frame>, FrameError> {
+pub async fn read_frame(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<Option<Frame>, FrameError> {
     let mut header = [0; HEADER_LENGTH];
     match stream.read(&mut header[..1]).await? {
         0 => return Ok(None),
