@@ -184,20 +184,21 @@ impl Server {
                 }
             }
             Source::Making(at) => self.making[at].ready = true,
-            // A request handled just before may have deleted the container.
-            Source::Input(at) | Source::Output(at, _) | Source::Stream(at, _)
-                if self.tasks.len() <= at => {}
             Source::Input(at) => self.tasks[at].stdio.write(),
             Source::Output(at, output) => self.tasks[at].pump_output(output, &mut self.buffer),
             Source::Stream(at, index) => {
                 let task = &mut self.tasks[at];
+                // A deletion handled just before lets go of the clients.
+                let Some(stream) = task.streams.get_mut(index) else {
+                    return;
+                };
                 if ready.contains(PollFlags::POLLOUT) {
-                    task.streams[index].flush();
+                    stream.flush();
                 }
                 if ready.contains(PollFlags::POLLIN) {
                     task.pump_input(index, &mut self.buffer);
                 } else if ready.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
-                    task.streams[index].hung_up();
+                    stream.hung_up();
                 }
             }
         }
