@@ -48,9 +48,7 @@ pub(super) fn prepare(
     paths: &Paths,
 ) -> Result<Root, Error> {
     let root = paths.root();
-    let mut overlay = images.prepare_root(&record.image_id, &paths.directory)?;
-    // Unmounting any other waits until the whole disk is synced.
-    overlay.volatile = record.spec.auto_remove;
+    let overlay = images.prepare_root(&record.image_id, &paths.directory)?;
     fs::create_dir_all(&root).map_err(|error| Error::path("making", &root, error))?;
     // Of an earlier start that was cut off.
     image::unmount_root(&root)?;

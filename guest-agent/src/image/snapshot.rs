@@ -23,11 +23,6 @@ pub(crate) struct OverlayMount {
     pub(crate) upper: PathBuf,
     /// Overlayfs's own work directory, beside `upper`.
     pub(crate) work: PathBuf,
-    /// Nothing in it needs to survive a power cut: no call in it or about it
-    /// waits for the disk (overlayfs.rst, "Volatile mount"). Such a root cannot
-    /// be mounted a second time.
-    #[serde(default)]
-    pub(crate) volatile: bool,
 }
 
 impl Store {
@@ -58,7 +53,6 @@ impl Store {
         let mount = OverlayMount {
             upper: dir.join("upper"),
             work: dir.join("work"),
-            volatile: false,
             lower,
         };
         create_private_directory(dir)?;
@@ -135,9 +129,6 @@ impl OverlayMount {
         options.extend_from_slice(name(&self.upper)?.as_os_str().as_bytes());
         options.extend_from_slice(b",workdir=");
         options.extend_from_slice(name(&self.work)?.as_os_str().as_bytes());
-        if self.volatile {
-            options.extend_from_slice(b",volatile");
-        }
         Ok(options)
     }
 }

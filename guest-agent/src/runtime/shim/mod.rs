@@ -7,7 +7,6 @@
 
 mod control;
 mod log;
-mod memory;
 mod replay;
 mod server;
 mod stdio;

@@ -5,13 +5,12 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use super::super::log::Log;
 use super::super::stdio::Stdio;
 use super::super::stream::Stream;
 use super::super::task::Task;
-use super::{QUIET, Server};
+use super::Server;
 use crate::runtime::protocol::{
     Answer, AttachOptions, Call, ExecSpec, Failure, FailureKind, Reply, Request, ShimConfig,
     ShimState, ShimStatus, TerminalSize,
@@ -248,7 +247,6 @@ impl Server {
         if self.making.is_empty() {
             remove_leftovers(Path::new(run_oci::NAME));
         }
-        self.release_at = Some(Instant::now() + QUIET);
         self.answer(connection, number, result);
     }
 
