@@ -76,7 +76,7 @@ impl Store {
             blobs: vec![(id, bytes), (manifest_digest, manifest)],
         };
         let record = self
-            .commit(vec![image], vec![unpacked.layer])?
+            .commit(vec![image], &[unpacked.layer])?
             .into_iter()
             .next();
         progress(Progress {

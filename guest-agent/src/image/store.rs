@@ -98,12 +98,12 @@ impl Store {
     pub(super) fn commit(
         &self,
         images: Vec<NewImage>,
-        layers: Vec<UnpackedLayer>,
+        layers: &[UnpackedLayer],
     ) -> Result<Vec<ImageRecord>, Error> {
         // Before the renames: a layer that has its name is whole.
         sync_file_system(&self.layers())?;
         let mut catalogue = self.lock();
-        match self.place(&catalogue, images, &layers) {
+        match self.place(&catalogue, images, layers) {
             Ok((changed, records)) => {
                 *catalogue = changed;
                 Ok(records)

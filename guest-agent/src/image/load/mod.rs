@@ -53,7 +53,7 @@ impl Store {
             .filter(|layer| used.contains(&layer.diff_id))
             .collect();
         drop(archive);
-        let records = self.commit(images, layers)?;
+        let records = self.commit(images, &layers)?;
         progress(Progress {
             stage: "done".to_owned(),
             ..Progress::default()
