@@ -91,9 +91,10 @@ fn shell(engine: &Engine) -> anyhow::Result<()> {
     session.send("tty; echo $((20+3))\r")?;
     session.expect("/dev/pts/")?;
     session.expect("23\r\n")?;
-    // Ctrl-C ends the foreground job and not the shell.
-    session.send("sleep 1000\r")?;
-    session.expect("sleep 1000")?;
+    // Ctrl-C ends the foreground job and not the shell. It is sent once the job
+    // runs: the shell drops what is typed while it sets the terminal for a job.
+    session.send("sh -c 'echo run''ning; exec sleep 1000'\r")?;
+    session.expect("running\r\n")?;
     session.send("\x03")?;
     session.expect("# ")?;
     session.send("exit 4\r")?;

@@ -73,11 +73,15 @@ pub(crate) fn run(mut command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The workspace's folder.
-pub(crate) fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+/// The workspace's folder, of which cargo tells the programs that it runs.
+pub(crate) fn workspace() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).to_owned(),
+        PathBuf::from,
+    );
+    package
         .parent()
-        .unwrap_or(Path::new("."))
+        .map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
 /// Cargo's folder for what it builds.
