@@ -25,8 +25,9 @@ pub(crate) fn measure(_: &Engine) -> anyhow::Result<Vec<Figure>> {
         let begun = Instant::now();
         engine.succeed(&["machine", "start"])?;
         ours.push(begun.elapsed().as_secs_f64());
+        let clock = clock_words(&engine)?;
         engine.succeed(&["machine", "stop"])?;
-        bare.push(boot_bare(&accelerator)?);
+        bare.push(boot_bare(&accelerator, &clock)?);
         engine.succeed(&["machine", "start"])?;
     }
     Ok(vec![Figure::new(
@@ -37,8 +38,19 @@ pub(crate) fn measure(_: &Engine) -> anyhow::Result<Vec<Figure>> {
     )])
 }
 
+/// Returns what the engine tells its kernel about the clock, without which an
+/// emulated one hangs now and then.
+fn clock_words(engine: &Engine) -> anyhow::Result<String> {
+    let pid = engine.status_number("HypervisorPid")?;
+    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"))?;
+    let words = line
+        .split([' ', '\0'])
+        .filter(|word| word.starts_with("tsc"));
+    Ok(words.collect::<Vec<_>>().join(" "))
+}
+
 /// Boots the kernel with the bare init and returns the seconds until its line.
-fn boot_bare(accelerator: &str) -> anyhow::Result<f64> {
+fn boot_bare(accelerator: &str, clock: &str) -> anyhow::Result<f64> {
     let initramfs = std::env::var("WHERRY_BARE_INIT").context("run this by `cargo xtask bench`")?;
     let programs = std::env::var("WHERRY_PROGRAMS")?;
     let accelerator = match accelerator {
@@ -70,7 +82,7 @@ fn boot_bare(accelerator: &str) -> anyhow::Result<f64> {
             "-initrd",
             &initramfs,
         ])
-        .args(["-append", "console=ttyS0 quiet panic=-1"])
+        .args(["-append", &format!("console=ttyS0 quiet panic=-1 {clock}")])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;

@@ -15,6 +15,9 @@ use crate::vm::{Disk, Kind, Options, Share, VmDescription};
 /// messages on the serial port, and an end instead of a standstill on a panic.
 const KERNEL_WORDS: &str = "console=ttyS0 quiet panic=-1";
 
+/// The environment variable with arguments that QEMU gets beside its own.
+const QEMU_ARGUMENTS: &str = "WHERRY_QEMU_ARGUMENTS";
+
 /// The machine that the settings of a home folder describe.
 #[derive(Clone, Debug)]
 pub(super) struct MachineConfig {
@@ -44,6 +47,7 @@ impl MachineConfig {
         Options {
             qemu: self.settings.qemu.clone(),
             verdicts: self.home.run().join("accelerators.json"),
+            qemu_arguments: std::env::var(QEMU_ARGUMENTS).unwrap_or_default(),
         }
     }
 

@@ -56,6 +56,9 @@ pub struct Options {
     pub qemu: Option<PathBuf>,
     /// The file that remembers which accelerators work on this host.
     pub verdicts: PathBuf,
+    /// Arguments that QEMU gets beside its own, separated by white space: for
+    /// finding faults and for measuring.
+    pub qemu_arguments: String,
 }
 
 /// Returns a hypervisor.

@@ -14,9 +14,10 @@ use crate::vm::{Hypervisor, Kind, Options, Vm, VmDescription, VmError};
 /// QEMU, found on this machine.
 #[derive(Debug)]
 pub struct Qemu {
-    program: PathBuf,
+    pub(super) program: PathBuf,
     verdicts: Verdicts,
-    tsc: Tsc,
+    pub(super) tsc: Tsc,
+    pub(super) more_arguments: Vec<String>,
 }
 
 impl Qemu {
@@ -30,6 +31,11 @@ impl Qemu {
             program: program::find(options.qemu.as_deref())?,
             verdicts: Verdicts::new(options.verdicts.clone()),
             tsc: Tsc::begin(),
+            more_arguments: options
+                .qemu_arguments
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect(),
         })
     }
 }
@@ -70,7 +76,7 @@ impl Hypervisor for Qemu {
         accelerator: Accelerator,
     ) -> BoxFuture<'a, Result<Arc<dyn Vm>, VmError>> {
         Box::pin(async move {
-            let vm = process::start(&self.program, description, accelerator, self.tsc).await?;
+            let vm = process::start(self, description, accelerator).await?;
             Ok(Arc::new(vm) as Arc<dyn Vm>)
         })
     }

@@ -1,6 +1,6 @@
 //! QEMU as a child process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use tokio::process::{Child, Command};
 use wherry_client::settings::Accelerator;
 
 use super::command_line::{self, Architecture, Machine, Sockets};
+use super::hypervisor::Qemu;
 use super::qmp::{Qmp, QmpError};
 use super::share;
-use super::tsc::Tsc;
 use super::vm::{LastWords, QemuVm};
 use super::vsock::Vsock;
 use crate::platform;
@@ -22,25 +22,25 @@ const OWN_OPEN_FILES: u64 = 32 * 1024;
 
 /// Starts the devices and QEMU, and returns when QEMU answers.
 pub(super) async fn start(
-    program: &Path,
+    qemu: &Qemu,
     description: &VmDescription,
     accelerator: Accelerator,
-    tsc: Tsc,
 ) -> Result<QemuVm, VmError> {
     let devices = Devices::start(description)?;
     let arguments = command_line::arguments(
         &Machine {
             architecture: Architecture::of_host(),
             accelerator,
-            tsc_khz: tsc.kilohertz().await,
+            tsc_khz: qemu.tsc.kilohertz().await,
             sockets: &devices.sockets,
         },
         description,
     );
-    tracing::debug!(program = %program.display(), ?arguments, "starting QEMU");
-    let mut command = Command::new(program);
+    tracing::debug!(program = %qemu.program.display(), ?arguments, more = ?qemu.more_arguments, "starting QEMU");
+    let mut command = Command::new(&qemu.program);
     command
         .args(arguments)
+        .args(&qemu.more_arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -50,7 +50,7 @@ pub(super) async fn start(
     command.process_group(0);
     platform::die_with_parent(&mut command);
     let mut child = command.spawn().map_err(|source| VmError::Execute {
-        program: program.to_owned(),
+        program: qemu.program.clone(),
         source,
     })?;
     let (Some(input), Some(output), Some(errors)) =
@@ -144,7 +144,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
-    use crate::vm::{End, Share, Vm, VmState};
+    use crate::vm::{End, Options, Share, Vm, VmState};
 
     /// A QEMU that talks QMP for a while and then fails as the real one was
     /// seen to.
@@ -173,7 +173,12 @@ echo '{"return": {}}'
             console_log: folder.path().join("console.log"),
             run: folder.path().to_owned(),
         };
-        start(&program, &description, Accelerator::Kvm, Tsc::begin()).await
+        let qemu = Qemu::find(&Options {
+            qemu: Some(program),
+            verdicts: folder.path().join("accelerators.json"),
+            qemu_arguments: " -name  two ".to_owned(),
+        })?;
+        start(&qemu, &description, Accelerator::Kvm).await
     }
 
     async fn failure(vm: &QemuVm) -> String {
@@ -184,6 +189,14 @@ echo '{"return": {}}'
             VmState::Ended(End::Failed(reason)) => reason,
             other => panic!("{other:?} is no failure"),
         }
+    }
+
+    #[tokio::test]
+    async fn arguments_of_the_environment_come_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "#!/bin/sh\nwhile [ $# -gt 2 ]; do shift; done\necho \"$*\" >&2\nexit 1\n";
+        let error = start_script(&folder, script).await.err().unwrap();
+        assert_eq!(error.to_string(), "QEMU failed to start: -name two");
     }
 
     #[tokio::test]
