@@ -3,6 +3,7 @@
 
 mod boot;
 mod commands;
+mod dockerd;
 mod figure;
 mod forward;
 mod images;

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use wherry_linuxkit::default_cache;
+
 use crate::build::{self, cargo_command};
-use crate::{guest, setup};
+use crate::{guest, packages, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -21,6 +23,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     setup::install(setup::RUN)?;
     build::all()?;
     let bare = guest::build_bare_init()?;
+    let docker = docker_root()?;
     let mut command = cargo_command(&[
         "run",
         "--release",
@@ -33,7 +36,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     ]);
     command
         .env("WHERRY_PROGRAMS", build::release_folder())
-        .env("WHERRY_BARE_INIT", bare);
+        .env("WHERRY_BARE_INIT", bare)
+        .env("WHERRY_DOCKER_ROOT", docker);
     if let Some(file) = &options.json {
         command.arg("--json").arg(std::path::absolute(file)?);
     }
@@ -41,4 +45,19 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         command.args(["--only", name]);
     }
     build::run(command)
+}
+
+/// Returns a root file system with Docker's engine, which some figures have as
+/// their comparator.
+fn docker_root() -> anyhow::Result<PathBuf> {
+    let folder = default_cache().join("bench");
+    let path = folder.join(format!("docker-{}.tar", packages::RELEASE));
+    if !path.exists() {
+        eprintln!("Unpacking Debian's docker.io");
+        std::fs::create_dir_all(&folder)?;
+        let partial = folder.join(format!("docker-{}.partial.tar", std::process::id()));
+        packages::unpack("docker.io,busybox-static", &partial)?;
+        std::fs::rename(&partial, &path)?;
+    }
+    Ok(path)
 }

@@ -5,6 +5,7 @@ mod build;
 mod check_targets;
 mod demo;
 mod guest;
+mod packages;
 mod setup;
 mod test;
 

@@ -4,16 +4,13 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use wherry_linuxkit::default_cache;
 
-/// Debian's release that the packages are of.
-const RELEASE: &str = "bookworm";
+use crate::packages;
 
 /// The packages: the server, and a shell with its tools for `exec`.
 const PACKAGES: &str = "nginx-light,busybox-static";
@@ -47,7 +44,7 @@ http {
 /// Where Debian's packages cannot be had or the archive cannot be written.
 pub(super) fn archive() -> anyhow::Result<(PathBuf, bool)> {
     let mut inputs = Sha256::new();
-    for input in [RELEASE, PACKAGES, NAME, NGINX_CONFIGURATION, "1"] {
+    for input in [packages::RELEASE, PACKAGES, NAME, NGINX_CONFIGURATION, "1"] {
         inputs.update(input);
         inputs.update([0]);
     }
@@ -60,34 +57,11 @@ pub(super) fn archive() -> anyhow::Result<(PathBuf, bool)> {
         return Ok((path, true));
     }
     std::fs::create_dir_all(&folder)?;
-    let packages = folder.join(format!("packages-{}.tar", std::process::id()));
-    let built = unpack_packages(&packages).and_then(|()| write_archive(&packages, &path));
-    let _ = std::fs::remove_file(&packages);
+    let root = folder.join(format!("packages-{}.tar", std::process::id()));
+    let built = packages::unpack(PACKAGES, &root).and_then(|()| write_archive(&root, &path));
+    let _ = std::fs::remove_file(&root);
     built?;
     Ok((path, false))
-}
-
-/// Unpacks the packages and what they depend on into one root file system.
-fn unpack_packages(output: &Path) -> anyhow::Result<()> {
-    let result = Command::new("mmdebstrap")
-        .arg("--quiet")
-        .arg("--variant=extract")
-        .arg(format!("--include={PACKAGES}"))
-        .args([
-            "--dpkgopt=path-exclude=/usr/share/doc/*",
-            "--dpkgopt=path-exclude=/usr/share/man/*",
-        ])
-        .arg(RELEASE)
-        .arg(output)
-        .output()
-        .context("cannot run mmdebstrap")?;
-    if !result.status.success() {
-        bail!(
-            "cannot make a root file system of Debian's {PACKAGES}:\n{}",
-            String::from_utf8_lossy(&result.stderr)
-        );
-    }
-    Ok(())
 }
 
 /// The second layer: what the packages' installation scripts would have done.
