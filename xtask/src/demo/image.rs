@@ -44,7 +44,7 @@ http {
 /// Where Debian's packages cannot be had or the archive cannot be written.
 pub(super) fn archive() -> anyhow::Result<(PathBuf, bool)> {
     let mut inputs = Sha256::new();
-    for input in [packages::RELEASE, PACKAGES, NAME, NGINX_CONFIGURATION, "1"] {
+    for input in [packages::RELEASE, PACKAGES, NAME, NGINX_CONFIGURATION, "2"] {
         inputs.update(input);
         inputs.update([0]);
     }
@@ -88,6 +88,17 @@ fn configuration_layer() -> anyhow::Result<Vec<u8>> {
         "<h1>nginx in a Wherry container</h1>\n",
         0o644,
     )?;
+    // These come with Debian's base system, which is not in this image.
+    for (path, mode) in [("run/", 0o755), ("tmp/", 0o1777)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_size(0);
+        header.set_mode(mode);
+        layer.append_data(&mut header, path, std::io::empty())?;
+    }
     for tool in [
         "sh", "ls", "cat", "ps", "hostname", "ip", "id", "env", "uname", "wget",
     ] {

@@ -88,7 +88,8 @@ impl Demo {
             self.port,
             "Hello from a container.",
             Duration::from_secs(60),
-        )?;
+        )
+        .with_context(|| self.logs())?;
         self.note("until the first page", begun.elapsed());
         println!("GET http://127.0.0.1:{}/\n{}", self.port, page.trim());
 
@@ -115,6 +116,15 @@ impl Demo {
         self.wherry(&["ps"])?;
 
         self.summary()
+    }
+
+    /// Returns what the server said of itself, for when it fails.
+    fn logs(&self) -> String {
+        let printed = self.command(&["logs", CONTAINER]).output();
+        printed.map_or_else(
+            |error| error.to_string(),
+            |output| String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     }
 
     fn write_page(&self, words: &str) -> anyhow::Result<()> {
