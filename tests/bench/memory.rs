@@ -30,7 +30,7 @@ pub(crate) fn measure(_: &Engine) -> anyhow::Result<Vec<Figure>> {
         IMAGE,
         "sh",
         "-c",
-        "for p in $(pgrep -f 'wherry-agent shim|/init shim'); do grep VmRSS /proc/$p/status; done",
+        "for p in $(pgrep -f '[s]him /run/wherry'); do grep VmRSS /proc/$p/status; done",
     ])?;
     let shim: f64 = status
         .lines()
