@@ -175,20 +175,21 @@ impl Server {
                 }
             }
             Source::Making(at) => self.making[at].ready = true,
-            // A request handled just before may have deleted the container.
-            Source::Input(at) | Source::Output(at, _) | Source::Stream(at, _)
-                if self.tasks.len() <= at => {}
             Source::Input(at) => self.tasks[at].stdio.write(),
             Source::Output(at, output) => self.tasks[at].pump_output(output, &mut self.buffer),
             Source::Stream(at, index) => {
                 let task = &mut self.tasks[at];
+                // A deletion handled just before lets go of the clients.
+                let Some(stream) = task.streams.get_mut(index) else {
+                    return;
+                };
                 if ready.contains(PollFlags::POLLOUT) {
-                    task.streams[index].flush();
+                    stream.flush();
                 }
                 if ready.contains(PollFlags::POLLIN) {
                     task.pump_input(index, &mut self.buffer);
                 } else if ready.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
-                    task.streams[index].hung_up();
+                    stream.hung_up();
                 }
             }
         }
@@ -296,4 +297,20 @@ fn ended_child() -> Option<(i32, i32, Option<i32>)> {
         return Some((pid, 128 + signal, Some(signal)));
     }
     Some((pid, libc::WEXITSTATUS(status), None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_left_as_the_container_was_deleted_are_passed_over() {
+        let place = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(place.path().join("socket")).unwrap();
+        let mut server = Server::new(place.path().to_owned(), listener).unwrap();
+        // A deletion in the same round has let go of the client.
+        for ready in [PollFlags::POLLIN, PollFlags::POLLOUT, PollFlags::POLLHUP] {
+            server.handle(Source::Stream(0, 0), ready);
+        }
+    }
 }
