@@ -28,5 +28,5 @@ pub(crate) use address::Subnet;
 pub(crate) use error::NetworkError;
 pub(crate) use files::{hosts, resolv_conf};
 pub(crate) use mode::{Attachment, NetworkMode, SetupRequest};
-pub(crate) use options::{Options, Uplink};
+pub(crate) use options::Options;
 pub(crate) use service::Network;

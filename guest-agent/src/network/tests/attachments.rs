@@ -216,7 +216,7 @@ fn failed_setup_leaves_nothing_and_keeps_no_address() {
 fn bad_requests_are_refused_by_name() {
     sandboxed(async |sandbox| {
         let network = Network::open(Options {
-            uplink: crate::network::Uplink::Untouched,
+            uplink: crate::network::options::Uplink::Untouched,
             ..Options::without_bridge(&sandbox.run)
         })
         .unwrap();

@@ -53,7 +53,7 @@ impl Sandbox {
     /// queries go to `upstream`.
     pub(super) fn options(&self, upstream: &[SocketAddr]) -> Options {
         Options {
-            uplink: crate::network::Uplink::Untouched,
+            uplink: crate::network::options::Uplink::Untouched,
             upstream: upstream.to_vec(),
             ..Options::guest(&self.run)
         }
