@@ -7,6 +7,7 @@
 
 mod control;
 mod log;
+mod memory;
 mod replay;
 mod server;
 mod stdio;

@@ -4,13 +4,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::control::Connection;
+use super::memory::release_program;
 use super::stdio::{Output, Stdio};
 use super::task::Task;
 use super::time::now_ns;
@@ -23,6 +24,10 @@ use requests::Making;
 
 /// The size of the one buffer that all bytes pass through.
 const BUFFER: usize = 32 * 1024;
+
+/// How long after making a process the memory for that is given back. Not at
+/// once, so that a short run does not wait for it.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// What a polled descriptor belongs to, by place.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +57,8 @@ pub(super) struct Server {
     made: u64,
     /// Processes that ended before it was known whose they are.
     unclaimed: Vec<(i32, ExitStatus)>,
+    /// When to give back memory.
+    release_at: Option<Instant>,
     buffer: Vec<u8>,
 }
 
@@ -75,6 +82,7 @@ impl Server {
             making: Vec::new(),
             made: 0,
             unclaimed: Vec::new(),
+            release_at: None,
             buffer: vec![0; BUFFER],
         })
     }
@@ -153,7 +161,8 @@ impl Server {
     }
 
     fn timeout(&self) -> PollTimeout {
-        let deadline = self.tasks.iter().filter_map(Task::deadline).min();
+        let deadlines = self.tasks.iter().filter_map(Task::deadline);
+        let deadline = deadlines.chain(self.release_at).min();
         deadline.map_or(PollTimeout::NONE, |deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             let milliseconds = left.as_millis().saturating_add(1).min(60_000);
@@ -246,6 +255,10 @@ impl Server {
         self.tasks
             .retain(|task| task.exec.is_none() || !task.is_over());
         self.connections.retain(|connection| !connection.closed);
+        if self.release_at.is_some_and(|at| Instant::now() >= at) {
+            self.release_at = None;
+            release_program();
+        }
     }
 
     fn ended(&mut self, at: usize) {

@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::super::log::Log;
 use super::super::stdio::Stdio;
 use super::super::stream::Stream;
 use super::super::task::Task;
-use super::Server;
+use super::{QUIET, Server};
 use crate::runtime::protocol::{
     Answer, AttachOptions, Call, ExecSpec, Failure, FailureKind, Reply, Request, ShimConfig,
     ShimState, ShimStatus, TerminalSize,
@@ -247,6 +248,7 @@ impl Server {
         if self.making.is_empty() {
             remove_leftovers(Path::new(run_oci::NAME));
         }
+        self.release_at = Some(Instant::now() + QUIET);
         self.answer(connection, number, result);
     }
 
