@@ -545,10 +545,12 @@ mod runtime_shim {
             collect(&mut client.split().0).await;
             phases[6].push(begin.elapsed());
             if round == ROUNDS - 1 {
-                println!("shim, busy: {} KiB", container.shim_resident().await / 1024);
+                let busy = container.shim_resident().await;
                 // Only the passing of time makes it idle.
                 tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-                println!("shim, idle: {} KiB", container.shim_resident().await / 1024);
+                let idle = container.shim_resident().await;
+                println!("shim, busy: {} KiB, idle: {} KiB", busy / 1024, idle / 1024);
+                assert!(idle < busy);
             }
             container.delete().await;
             container.exited().await;

@@ -25,8 +25,8 @@ use requests::Making;
 /// The size of the one buffer that all bytes pass through.
 const BUFFER: usize = 32 * 1024;
 
-/// How long after making a process the memory for that is given back. Not at
-/// once, so that a short run does not wait for it.
+/// How long after a request the memory that it took is given back. Not at once,
+/// so that a short run does not wait for it.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// What a polled descriptor belongs to, by place.

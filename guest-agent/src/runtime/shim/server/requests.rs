@@ -64,6 +64,7 @@ impl Server {
     /// Answers a request, now or when what it began is finished.
     pub(super) fn request(&mut self, connection: u64, request: Request, stream: Option<OwnedFd>) {
         let number = request.number;
+        self.release_at = Some(Instant::now() + QUIET);
         let result = match request.call {
             Call::Create(config) => match self.create(connection, number, config) {
                 Ok(()) => return,
@@ -245,10 +246,10 @@ impl Server {
         if result.is_err() && self.status == ShimStatus::Empty {
             self.unmake();
         }
+        self.release_at = Some(Instant::now() + QUIET);
         if self.making.is_empty() {
             remove_leftovers(Path::new(run_oci::NAME));
         }
-        self.release_at = Some(Instant::now() + QUIET);
         self.answer(connection, number, result);
     }
 
