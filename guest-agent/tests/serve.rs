@@ -2,7 +2,7 @@
 //! Unix sockets.
 #![allow(clippy::unwrap_used)]
 
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 mod support;
 
 use std::fs;
@@ -576,6 +576,43 @@ async fn twenty_containers_start_at_once_and_none_fails() {
             .count()
     };
     wait_for("the descriptors to be given back", || descriptors() < 40).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_a_clear_error_and_heals_when_space_is_freed() {
+    if not_root("a_full_disk") {
+        return;
+    }
+    let mut agent = Agent::start_on(Some(12 << 20)).await;
+    let ballast = agent.root().join("ballast");
+    // All that is left, to the last byte.
+    let mut file = fs::File::create(&ballast).unwrap();
+    let filled = std::io::copy(&mut std::io::repeat(0), &mut file).unwrap_err();
+    assert_eq!(filled.kind(), std::io::ErrorKind::StorageFull);
+    let spec = ContainerSpec {
+        image: IMAGE.to_owned(),
+        network: "none".to_owned(),
+        ..Default::default()
+    };
+    let error = agent.try_create(spec.clone()).await.unwrap_err();
+    assert_eq!(error.code(), Code::ResourceExhausted, "{}", error.message());
+    assert!(
+        error.message().contains("no space left"),
+        "{}",
+        error.message()
+    );
+    let import = agent
+        .import("more:latest", &support::root_file_system(), &[])
+        .await;
+    assert_eq!(import.unwrap_err().code, Code::ResourceExhausted as i32);
+    assert!(list(&mut agent).await.is_empty());
+    assert!(directories(&agent).is_empty());
+    drop(file);
+    fs::remove_file(ballast).unwrap();
+    let id = agent.create("echo fine", |_| ()).await;
+    agent.run(&id).await.unwrap();
+    assert_eq!(agent.wait(&id, Condition::NotRunning).await, 0);
+    assert_eq!(agent.logs(&id, |_| ()).await, "fine\n");
 }
 
 async fn exec(agent: &mut Agent, id: &str, command: &[&str], user: &str) -> support::Output {

@@ -55,8 +55,10 @@ impl Containers {
         if container.status() != Status::Running {
             return;
         }
+        let begun = std::time::Instant::now();
         let shim = container.cell().shim.take();
         self.clean_up(container, shim).await;
+        let cleaned = begun.elapsed();
         let auto_remove = container.cell().record.spec.auto_remove;
         if status.oom_killed {
             self.publish(container, "oom", &[]);
@@ -83,18 +85,26 @@ impl Containers {
                 chain(&error)
             );
         }
+        tracing::debug!(
+            container = container.id,
+            cleaned_us = cleaned.as_micros(),
+            settled_us = begun.elapsed().as_micros(),
+            "ended"
+        );
     }
 
     /// Takes away what a container has only while it runs. Goes on after each
     /// failure, so that one leaves the rest clean.
     pub(super) async fn clean_up(&self, container: &Container, shim: Option<Shim>) {
         let id = &container.id;
+        let begun = std::time::Instant::now();
         let shim = async {
             if let Some(shim) = shim
                 && let Err(error) = shim.delete().await
             {
                 tracing::warn!(container = id, "cannot end the shim: {}", chain(&error));
             }
+            begun.elapsed()
         };
         let network = async {
             for error in self.network.teardown(id).await.err().into_iter().flatten() {
@@ -104,8 +114,15 @@ impl Containers {
                     chain(&error)
                 );
             }
+            begun.elapsed()
         };
-        tokio::join!(shim, network);
+        let (shim, network) = tokio::join!(shim, network);
+        tracing::debug!(
+            container = id,
+            shim_us = shim.as_micros(),
+            network_us = network.as_micros(),
+            "cleaning up"
+        );
         let paths = container.paths.clone();
         let unmounted = tokio::task::spawn_blocking(move || {
             super::mount::unpin_all(&paths.mounts);

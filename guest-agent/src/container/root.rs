@@ -48,7 +48,9 @@ pub(super) fn prepare(
     paths: &Paths,
 ) -> Result<Root, Error> {
     let root = paths.root();
-    let overlay = images.prepare_root(&record.image_id, &paths.directory)?;
+    let mut overlay = images.prepare_root(&record.image_id, &paths.directory)?;
+    // Unmounting any other waits until the whole disk is synced.
+    overlay.volatile = record.spec.auto_remove;
     fs::create_dir_all(&root).map_err(|error| Error::path("making", &root, error))?;
     // Of an earlier start that was cut off.
     image::unmount_root(&root)?;

@@ -88,8 +88,19 @@ impl Containers {
                 )
             })
         };
-        let (prepared, attachment, shim) =
-            tokio::join!(prepared, self.network.setup(request), self.shim(container));
+        let (prepared, attachment, shim) = tokio::join!(
+            timed(prepared),
+            timed(self.network.setup(request)),
+            timed(self.shim(container))
+        );
+        tracing::debug!(
+            container = container.id,
+            root_us = prepared.1.as_micros(),
+            network_us = attachment.1.as_micros(),
+            shim_us = shim.1.as_micros(),
+            "prepared"
+        );
+        let (prepared, attachment, shim) = (prepared.0, attachment.0, shim.0);
         let (mut prepared, shim) = (prepared?, shim?);
         let attachment = attachment.map_err(network_error)?;
         let prepared_at = begun.elapsed();
@@ -208,6 +219,12 @@ impl Containers {
             shm_size: 0,
         }
     }
+}
+
+/// Awaits something, and tells how long it took.
+async fn timed<T>(future: impl Future<Output = T>) -> (T, std::time::Duration) {
+    let begun = std::time::Instant::now();
+    (future.await, begun.elapsed())
 }
 
 fn address(attachment: &Attachment) -> Address {

@@ -23,6 +23,11 @@ pub(crate) struct OverlayMount {
     pub(crate) upper: PathBuf,
     /// Overlayfs's own work directory, beside `upper`.
     pub(crate) work: PathBuf,
+    /// Nothing in it needs to survive a power cut: no call in it or about it
+    /// waits for the disk (overlayfs.rst, "Volatile mount"). Such a root cannot
+    /// be mounted a second time.
+    #[serde(default)]
+    pub(crate) volatile: bool,
 }
 
 impl Store {
@@ -53,6 +58,7 @@ impl Store {
         let mount = OverlayMount {
             upper: dir.join("upper"),
             work: dir.join("work"),
+            volatile: false,
             lower,
         };
         create_private_directory(dir)?;
@@ -129,6 +135,9 @@ impl OverlayMount {
         options.extend_from_slice(name(&self.upper)?.as_os_str().as_bytes());
         options.extend_from_slice(b",workdir=");
         options.extend_from_slice(name(&self.work)?.as_os_str().as_bytes());
+        if self.volatile {
+            options.extend_from_slice(b",volatile");
+        }
         Ok(options)
     }
 }

@@ -11,6 +11,8 @@ pub(super) struct CommandLine {
     pub(super) shares: Vec<(String, PathBuf)>,
     /// The time at boot, nanoseconds since 1970.
     pub(super) time: Option<i64>,
+    /// What `serve` logs, as in its `WHERRY_LOG`.
+    pub(super) log: Option<String>,
 }
 
 impl CommandLine {
@@ -24,12 +26,15 @@ impl CommandLine {
             data: PathBuf::from("/dev/vda"),
             shares: Vec::new(),
             time: None,
+            log: None,
         };
         for word in text.split_ascii_whitespace() {
             if let Some(value) = word.strip_prefix("wherry.data=") {
                 line.data = PathBuf::from(value);
             } else if let Some(value) = word.strip_prefix("wherry.time=") {
                 line.time = value.parse().ok();
+            } else if let Some(value) = word.strip_prefix("wherry.log=") {
+                line.log = Some(value.to_owned());
             } else if let Some(value) = word.strip_prefix("wherry.shares=") {
                 line.shares.extend(value.split(',').filter_map(share));
             }

@@ -42,13 +42,13 @@ pub(super) fn block_signals() {
 
 /// Supervises until something asks to power off: SIGTERM from `serve`, or
 /// SIGPWR or SIGINT from the kernel.
-pub(super) fn run(cgroup: Option<&Path>) {
+pub(super) fn run(cgroup: Option<&Path>, log: Option<&str>) {
     let mut serve: Option<(i32, Instant)> = None;
     let mut pause = Duration::ZERO;
     let mut due = Instant::now();
     loop {
         if serve.is_none() && Instant::now() >= due {
-            match start(cgroup) {
+            match start(cgroup, log) {
                 Ok(pid) => serve = Some((pid, Instant::now())),
                 Err(error) => {
                     say(&format!("init: cannot start serve: {error}"));
@@ -125,7 +125,7 @@ fn wait_for_signal(timeout: Option<Duration>) -> Option<i32> {
     (signal > 0).then_some(signal)
 }
 
-fn start(cgroup: Option<&Path>) -> std::io::Result<i32> {
+fn start(cgroup: Option<&Path>, log: Option<&str>) -> std::io::Result<i32> {
     let processes = cgroup.map(|path| {
         OpenOptions::new()
             .write(true)
@@ -150,6 +150,9 @@ fn start(cgroup: Option<&Path>) -> std::io::Result<i32> {
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         )
         .current_dir("/");
+    if let Some(log) = log {
+        command.env("WHERRY_LOG", log);
+    }
     // SAFETY: only system calls between fork and exec.
     unsafe {
         command.pre_exec(move || {

@@ -38,6 +38,8 @@ pub(super) fn set_up() {
         (Resource::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES),
         (Resource::RLIMIT_NPROC, RLIM_INFINITY, RLIM_INFINITY),
         (Resource::RLIMIT_CORE, 0, RLIM_INFINITY),
+        // Device rules of containers are programs in locked memory.
+        (Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY),
     ];
     for (resource, soft, hard) in limits {
         if let Err(error) = setrlimit(resource, soft, hard) {

@@ -56,11 +56,17 @@ pub fn not_root(test: &str) -> bool {
 impl Agent {
     /// Starts an agent that has [`IMAGE`].
     pub async fn start() -> Self {
+        Self::start_on(None).await
+    }
+
+    /// Starts an agent whose data disk holds only so many bytes.
+    pub async fn start_on(disk: Option<u64>) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("wherry-serve-")
             .tempdir()
             .unwrap();
-        let holder = holder();
+        fs::create_dir(directory.path().join("root")).unwrap();
+        let holder = holder(directory.path(), disk);
         let socket = directory.path().join(GRPC_SOCKET);
         let channel = channel(&socket);
         let mut agent = Self {
@@ -80,9 +86,12 @@ impl Agent {
         agent
     }
 
-    /// The agent's durable directory.
+    /// The agent's durable directory, as the agent's namespace has it.
     pub fn root(&self) -> PathBuf {
-        self.directory.path().join("root")
+        let directory = self.directory.path().strip_prefix("/").unwrap();
+        PathBuf::from(format!("/proc/{}/root", self.holder.id()))
+            .join(directory)
+            .join("root")
     }
 
     /// Starts `serve` and waits until it answers.
@@ -288,7 +297,7 @@ impl Drop for Agent {
             "/proc/{}/root/sys/fs/cgroup/wherry-containers",
             self.holder.id()
         ));
-        for container in fs::read_dir(directory.join("root/containers"))
+        for container in fs::read_dir(self.root().join("containers"))
             .into_iter()
             .flatten()
             .flatten()
@@ -362,13 +371,18 @@ fn channel(socket: &Path) -> Channel {
     ))
 }
 
-/// Starts a process that holds a mount namespace with cgroup v2.
-fn holder() -> Child {
+/// Starts a process that holds a mount namespace with cgroup v2, and where the
+/// data disk is of that size.
+fn holder(directory: &Path, disk: Option<u64>) -> Child {
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStrExt;
+    let root = CString::new(directory.join("root").as_os_str().as_bytes()).unwrap();
+    let size = disk.map(|disk| CString::new(format!("size={disk}")).unwrap());
     let mut command = Command::new("sleep");
     command.arg("infinity").stdin(Stdio::null());
     // SAFETY: only system calls between fork and exec.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             let mount =
                 |source: &std::ffi::CStr, target: &std::ffi::CStr, kind: &std::ffi::CStr, flags| {
                     let result = libc::mount(
@@ -389,22 +403,18 @@ fn holder() -> Child {
                 return Err(std::io::Error::last_os_error());
             }
             mount(c"none", c"/", c"none", libc::MS_REC | libc::MS_PRIVATE)?;
-            mount(c"cgroup2", c"/sys/fs/cgroup", c"cgroup2", 0)
+            mount(c"cgroup2", c"/sys/fs/cgroup", c"cgroup2", 0)?;
+            if let Some(size) = &size {
+                let kind = c"tmpfs".as_ptr();
+                if libc::mount(kind, root.as_ptr(), kind, 0, size.as_ptr().cast()) != 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+            }
+            Ok(())
         });
     }
-    let child = command.spawn().unwrap();
-    // The program runs once the namespace is made.
-    let begun = Instant::now();
-    let runs = || {
-        let program = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap_or_default();
-        let program = program.to_string_lossy();
-        program.contains("sleep") || program.contains("coreutils")
-    };
-    while !runs() {
-        assert!(begun.elapsed() < DEADLINE);
-        std::thread::yield_now();
-    }
-    child
+    // Returns once the program runs, and so once the namespace is made.
+    command.spawn().unwrap()
 }
 
 /// Makes the tar of a root file system with a static busybox.

@@ -1,0 +1,226 @@
+//! Connections to containers' ports, as the host's published ports make them.
+//!
+//! The containers here are in the network of this machine, so that the tests
+//! themselves are what listens at the ports.
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code, unreachable_pub)]
+mod support;
+
+use std::time::Duration;
+
+use support::{Agent, not_root, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket, UnixStream};
+use wherry_proto::frame::{Kind, read_frame, write_bytes, write_frame};
+use wherry_proto::v1::PortStream;
+use wherry_proto::v1::stream_header::Purpose;
+
+async fn container(agent: &mut Agent) -> String {
+    let id = agent
+        .create("exec sleep 1000", |spec| spec.network = "host".to_owned())
+        .await;
+    agent.run(&id).await.unwrap();
+    id
+}
+
+async fn connect(agent: &Agent, id: &str, port: u16, protocol: &str) -> UnixStream {
+    let port = PortStream {
+        container: id.to_owned(),
+        port: port.into(),
+        protocol: protocol.to_owned(),
+    };
+    let (stream, reply) = agent.stream(Purpose::Port(port)).await;
+    assert_eq!(reply.error, "");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_ended_early_still_gets_its_whole_reply() {
+    if not_root("a_request_ended_early") {
+        return;
+    }
+    const REPLY: usize = 5_000_000;
+    let mut agent = Agent::start().await;
+    let id = container(&mut agent).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        socket.read_to_end(&mut request).await.unwrap();
+        socket.write_all(&vec![b'r'; REPLY]).await.unwrap();
+        request
+    });
+    let mut stream = connect(&agent, &id, port, "tcp").await;
+    write_bytes(&mut stream, Kind::Data, b"a request")
+        .await
+        .unwrap();
+    write_frame(&mut stream, Kind::End, &[]).await.unwrap();
+    let mut reply = 0;
+    loop {
+        let frame = within(read_frame(&mut stream)).await.unwrap().unwrap();
+        match frame.kind {
+            Kind::Data => reply += frame.payload.len(),
+            Kind::End => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(reply, REPLY);
+    assert_eq!(server.await.unwrap(), b"a request");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_on_one_side_breaks_on_the_other() {
+    if not_root("a_connection_that_breaks") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let id = container(&mut agent).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+
+    let stream = connect(&agent, &id, port, "tcp").await;
+    let (mut socket, _) = within(listener.accept()).await.unwrap();
+    drop(stream);
+    let error = within(socket.read(&mut [0; 8])).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+
+    let mut stream = connect(&agent, &id, port, "tcp").await;
+    let (socket, _) = within(listener.accept()).await.unwrap();
+    socket.set_zero_linger().unwrap();
+    drop(socket);
+    // Closed without an End: cut off.
+    assert!(!matches!(
+        within(read_frame(&mut stream)).await,
+        Ok(Some(_))
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_nobody_reads_holds_up_only_itself() {
+    if not_root("a_stream_nobody_reads") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let id = container(&mut agent).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let chunk = vec![b'x'; 64 * 1024];
+                while socket.write_all(&chunk).await.is_ok() {}
+            });
+        }
+    });
+    let mut blocked = Vec::new();
+    for _ in 0..16 {
+        blocked.push(connect(&agent, &id, port, "tcp").await);
+    }
+    let mut read = connect(&agent, &id, port, "tcp").await;
+    let mut bytes = 0;
+    while bytes < 20_000_000 {
+        bytes += within(read_frame(&mut read))
+            .await
+            .unwrap()
+            .unwrap()
+            .payload
+            .len();
+    }
+    drop(blocked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_leave_no_descriptor_behind() {
+    if not_root("connections_leave_no_descriptor") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let id = container(&mut agent).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut bytes = Vec::new();
+                let _ = socket.read_to_end(&mut bytes).await;
+                let _ = socket.write_all(&bytes).await;
+            });
+        }
+    });
+    let descriptors = || {
+        std::fs::read_dir(format!("/proc/{}/fd", agent.pid()))
+            .unwrap()
+            .count()
+    };
+    let before = descriptors();
+    for number in 0..2000 {
+        let mut stream = connect(&agent, &id, port, "tcp").await;
+        write_frame(&mut stream, Kind::Data, b"echo").await.unwrap();
+        // Some end well, some are cut off.
+        if number % 4 != 0 {
+            write_frame(&mut stream, Kind::End, &[]).await.unwrap();
+            let frame = within(read_frame(&mut stream)).await.unwrap().unwrap();
+            assert_eq!(frame.payload, &b"echo"[..]);
+        }
+    }
+    let begun = std::time::Instant::now();
+    while descriptors() > before {
+        assert!(
+            begun.elapsed() < support::DEADLINE,
+            "{} descriptors, {before} before",
+            descriptors()
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_datagram_is_a_frame() {
+    if not_root("a_datagram") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let id = container(&mut agent).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut stream = connect(&agent, &id, socket.local_addr().unwrap().port(), "udp").await;
+    for length in [1, 0, 1400, 65_000] {
+        write_frame(&mut stream, Kind::Data, &vec![b'd'; length])
+            .await
+            .unwrap();
+        let mut buffer = vec![0; 70_000];
+        let (received, from) = within(socket.recv_from(&mut buffer)).await.unwrap();
+        assert_eq!(received, length);
+        socket.send_to(&buffer[..received], from).await.unwrap();
+        let frame = within(read_frame(&mut stream)).await.unwrap().unwrap();
+        assert_eq!((frame.kind, frame.payload.len()), (Kind::Data, length));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_nobody_listens_at_is_refused() {
+    if not_root("a_port_nobody_listens_at") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let id = container(&mut agent).await;
+    // Free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    for port in [u32::from(port), 0, 70_000] {
+        let port = PortStream {
+            container: id.clone(),
+            port,
+            protocol: "tcp".to_owned(),
+        };
+        let (_, reply) = agent.stream(Purpose::Port(port)).await;
+        assert!(!reply.error.is_empty());
+    }
+}
