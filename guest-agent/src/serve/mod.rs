@@ -58,6 +58,8 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 2);
     }
+    // PID 1 starts it as /proc/self/exe, which would be its name otherwise.
+    let _ = rustix::thread::set_name(c"wherry-serve");
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("WHERRY_LOG")
