@@ -16,9 +16,6 @@ use std::sync::{Arc, OnceLock};
 use libtest_mimic::{Arguments, Failed, Trial};
 use wherry_tests::Engine;
 
-/// Tests that have not been seen passing yet: `--ignored` runs them.
-const NOT_SEEN_PASSING: &[&str] = &["a_full_disk_is_told_and_loses_nothing"];
-
 /// A test on the shared machine.
 type Shared = fn(&Engine) -> anyhow::Result<()>;
 
@@ -62,8 +59,7 @@ fn main() {
         }
     }
     for &(name, test) in bad_input::ALONE.iter().chain(failures::TESTS) {
-        let trial = Trial::test(format!("alone::{name}"), move || run(test));
-        trials.push(trial.with_ignored_flag(NOT_SEEN_PASSING.contains(&name)));
+        trials.push(Trial::test(format!("alone::{name}"), move || run(test)));
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Stops the shared machine, which `exit` would not.
