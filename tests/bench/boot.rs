@@ -25,9 +25,13 @@ pub(crate) fn measure(_: &Engine) -> anyhow::Result<Vec<Figure>> {
         let begun = Instant::now();
         engine.succeed(&["machine", "start"])?;
         ours.push(begun.elapsed().as_secs_f64());
-        let clock = clock_words(&engine)?;
+        let bare_machine = BareMachine {
+            accelerator: &accelerator,
+            memory: engine.status_number("Memory")?,
+            kernel_words: kernel_words(&engine)?,
+        };
         engine.succeed(&["machine", "stop"])?;
-        bare.push(boot_bare(&accelerator, &clock)?);
+        bare.push(bare_machine.boot()?);
         engine.succeed(&["machine", "start"])?;
     }
     Ok(vec![Figure::new(
@@ -38,66 +42,80 @@ pub(crate) fn measure(_: &Engine) -> anyhow::Result<Vec<Figure>> {
     )])
 }
 
-/// Returns what the engine tells its kernel about the clock, without which an
-/// emulated one hangs now and then.
-fn clock_words(engine: &Engine) -> anyhow::Result<String> {
+/// Returns the command line of the engine's kernel, without what is for its init.
+fn kernel_words(engine: &Engine) -> anyhow::Result<String> {
     let pid = engine.status_number("HypervisorPid")?;
     let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"))?;
     let words = line
-        .split([' ', '\0'])
-        .filter(|word| word.starts_with("tsc"));
+        .split('\0')
+        .skip_while(|argument| *argument != "-append")
+        .nth(1)
+        .context("the engine's QEMU has no -append")?
+        .split(' ')
+        .filter(|word| !word.starts_with("wherry."));
     Ok(words.collect::<Vec<_>>().join(" "))
 }
 
-/// Boots the kernel with the bare init and returns the seconds until its line.
-fn boot_bare(accelerator: &str, clock: &str) -> anyhow::Result<f64> {
-    let initramfs = std::env::var("WHERRY_BARE_INIT").context("run this by `cargo xtask bench`")?;
-    let programs = std::env::var("WHERRY_PROGRAMS")?;
-    let accelerator = match accelerator {
-        "tcg" => "tcg,thread=multi",
-        other => other,
-    };
-    let begun = Instant::now();
-    let mut child = Command::new(format!("qemu-system-{}", std::env::consts::ARCH))
-        .args([
-            "-M",
-            "microvm,pcie=on,acpi=on,rtc=on",
-            "-accel",
-            accelerator,
-        ])
-        .args([
-            "-smp",
-            "2",
-            "-cpu",
-            "max",
-            "-m",
-            "1G",
-            "-nodefaults",
-            "-no-user-config",
-        ])
-        .args(["-display", "none", "-no-reboot", "-serial", "stdio"])
-        .args([
-            "-kernel",
-            &format!("{programs}/guest/kernel"),
-            "-initrd",
-            &initramfs,
-        ])
-        .args(["-append", &format!("console=ttyS0 quiet panic=-1 {clock}")])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let output = child.stdout.take().context("no output")?;
-    let mut seconds = None;
-    for line in BufReader::new(output).lines() {
-        if line?.contains("bare init") {
-            seconds = Some(begun.elapsed().as_secs_f64());
-            break;
+/// A machine as the engine's, without its devices.
+struct BareMachine<'a> {
+    accelerator: &'a str,
+    /// Bytes.
+    memory: u64,
+    kernel_words: String,
+}
+
+impl BareMachine<'_> {
+    /// Boots the kernel with the bare init and returns the seconds until its line.
+    fn boot(&self) -> anyhow::Result<f64> {
+        let initramfs =
+            std::env::var("WHERRY_BARE_INIT").context("run this by `cargo xtask bench`")?;
+        let programs = std::env::var("WHERRY_PROGRAMS")?;
+        let accelerator = match self.accelerator {
+            "tcg" => "tcg,thread=multi",
+            other => other,
+        };
+        let begun = Instant::now();
+        let mut child = Command::new(format!("qemu-system-{}", std::env::consts::ARCH))
+            .args([
+                "-M",
+                "microvm,pcie=on,acpi=on,rtc=on",
+                "-accel",
+                accelerator,
+            ])
+            .args([
+                "-smp",
+                "2",
+                "-cpu",
+                "max",
+                "-m",
+                &format!("{}M", self.memory >> 20),
+                "-nodefaults",
+                "-no-user-config",
+            ])
+            .args(["-display", "none", "-no-reboot", "-serial", "stdio"])
+            .args([
+                "-kernel",
+                &format!("{programs}/guest/kernel"),
+                "-initrd",
+                &initramfs,
+            ])
+            .args(["-append", &self.kernel_words])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child.stdout.take().context("no output")?;
+        let mut seconds = None;
+        for line in BufReader::new(output).lines() {
+            if line?.contains("bare init") {
+                seconds = Some(begun.elapsed().as_secs_f64());
+                break;
+            }
         }
-    }
-    let _ = child.kill();
-    child.wait()?;
-    match seconds {
-        Some(seconds) => Ok(seconds),
-        None => bail!("the bare init printed nothing"),
+        let _ = child.kill();
+        child.wait()?;
+        match seconds {
+            Some(seconds) => Ok(seconds),
+            None => bail!("the bare init printed nothing"),
+        }
     }
 }

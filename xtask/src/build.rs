@@ -39,7 +39,10 @@ pub(crate) fn agent() -> anyhow::Result<PathBuf> {
         "wherry-guest-agent",
     ]);
     command
-        .env(flags, "-C target-feature=+crt-static")
+        .env(
+            flags,
+            "-C target-feature=+crt-static -C relocation-model=static",
+        )
         .env("LIBSECCOMP_LINK_TYPE", "static")
         .env(
             "LIBSECCOMP_LIB_PATH",
