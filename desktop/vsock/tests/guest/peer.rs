@@ -15,6 +15,13 @@ use std::time::Duration;
 
 use pattern::Pattern;
 
+/// Says something in the kernel's log, as an error so that it reaches the console,
+/// which the test shows when it fails. A standard stream will not do: a process
+/// cannot write to microvm's serial port, which has no interrupt.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = std::fs::write("/dev/kmsg", format!("<3>peer: {text}\n"));
+}
+
 #[repr(C)]
 struct SockaddrVm {
     family: u16,
@@ -86,11 +93,11 @@ impl Order {
 }
 
 fn main() {
-    // Printing goes to the serial line, which the test shows when it fails.
     let _ = std::fs::create_dir("/dev");
     let (source, target) = (CString::new("devtmpfs").unwrap(), CString::new("/dev").unwrap());
     // SAFETY: three valid strings and no data.
     unsafe { mount(source.as_ptr(), target.as_ptr(), source.as_ptr(), 0, std::ptr::null()) };
+    std::panic::set_hook(Box::new(|panic| say(format_args!("{panic}"))));
     load_modules();
     let ports: [(u32, fn(File)); 4] = [(1, echo), (2, exchange), (3, stall), (4, hang_up)];
     for (port, serve) in ports {
@@ -108,12 +115,12 @@ fn main() {
                 let connection = unsafe { File::from_raw_fd(fd) };
                 let thread = thread::Builder::new().stack_size(128 * 1024);
                 if let Err(error) = thread.spawn(move || serve(connection)) {
-                    println!("peer: cannot start a thread: {error}");
+                    say(format_args!("cannot start a thread: {error}"));
                 }
             }
         });
     }
-    println!("peer: ready");
+    say(format_args!("ready"));
     loop {
         thread::sleep(Duration::from_secs(3600));
     }
@@ -128,7 +135,7 @@ fn load_modules() {
         // SAFETY: an open file and an empty string of parameters.
         let result = unsafe { syscall(SYS_FINIT_MODULE, module.as_raw_fd(), c"".as_ptr(), 0) };
         if result != 0 {
-            println!("peer: {}: {}", path.display(), std::io::Error::last_os_error());
+            say(format_args!("{}: {}", path.display(), std::io::Error::last_os_error()));
         }
     }
 }
@@ -208,7 +215,7 @@ fn exchange(mut socket: File) {
                 received += count as u64;
             }
             Err(error) => {
-                println!("peer: read: {error}");
+                say(format_args!("read: {error}"));
                 right = false;
                 break;
             }
