@@ -105,8 +105,11 @@ impl Line {
         );
         self.pair(
             "-cpu",
-            match accelerator {
-                Accelerator::Kvm | Accelerator::Hvf => "host",
+            match (accelerator, wish.architecture) {
+                (Accelerator::Kvm | Accelerator::Hvf, _) => "host",
+                // Emulation copies by the step of a string instruction. Guests that
+                // believe in fast single bytes make eight times as many of them.
+                (Accelerator::Tcg | Accelerator::Auto, Architecture::X86_64) => "max,-erms,-fsrm",
                 _ => "max",
             },
         );
@@ -254,7 +257,7 @@ mod tests {
 -chardev stdio,id=qmp,signal=off
 -mon chardev=qmp,mode=control
 -accel tcg,thread=multi
--cpu max
+-cpu max,-erms,-fsrm
 -smp 2
 -m 1024M
 -object memory-backend-memfd,id=mem,size=1024M,share=on
