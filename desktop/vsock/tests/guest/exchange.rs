@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use wherry_vsock::Connector;
 
@@ -16,7 +16,7 @@ pub(crate) const PORT: u32 = 2;
 const STALL: Duration = Duration::from_secs(if cfg!(debug_assertions) { 30 } else { 5 });
 
 /// What to send, what to receive, and how.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Order {
     /// Bytes to the guest and from it.
     pub(crate) give: u64,
@@ -49,9 +49,17 @@ impl Order {
     }
 }
 
-/// Runs one exchange, checks every byte, and returns how many went both ways.
-pub(crate) async fn run(connector: &Connector, order: Order) -> u64 {
-    let mut stream = connector.connect(PORT).await.unwrap();
+/// Runs one exchange, checks every byte, and returns how many went to the guest
+/// and how many came from it.
+pub(crate) async fn run(connector: &Connector, order: Order) -> (u64, u64) {
+    run_over(connector.connect(PORT).await.unwrap(), order).await
+}
+
+/// The same over any connection to the peer's port 2.
+pub(crate) async fn run_over(
+    mut stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    order: Order,
+) -> (u64, u64) {
     stream.write_all(&order.to_bytes()).await.unwrap();
     let (mut reader, mut writer) = tokio::io::split(stream);
     let chunk = order.chunk.max(1);
@@ -67,7 +75,7 @@ pub(crate) async fn run(connector: &Connector, order: Order) -> u64 {
             }
             let written = timeout(2 * STALL, writer.write_all(&buffer[..count]))
                 .await
-                .expect("writing stalls");
+                .unwrap_or_else(|_| panic!("writing stalls after {sent} bytes: {order:?}"));
             match written {
                 Ok(()) => sent += count as u64,
                 Err(error) if order.close_after > 0 => {
@@ -94,7 +102,7 @@ pub(crate) async fn run(connector: &Connector, order: Order) -> u64 {
         let count = buffer.len().min((order.take - received) as usize);
         let count = timeout(STALL, reader.read(&mut buffer[..count]))
             .await
-            .expect("reading stalls");
+            .unwrap_or_else(|_| panic!("reading stalls after {received} bytes: {order:?}"));
         match count {
             Ok(0) | Err(_) if order.close_after > 0 => break,
             Ok(0) => panic!("the end after {received} bytes"),
@@ -110,7 +118,7 @@ pub(crate) async fn run(connector: &Connector, order: Order) -> u64 {
     }
     if order.close_after > 0 {
         drop(reader);
-        return received + sending.await.unwrap();
+        return (sending.await.unwrap(), received);
     }
     let sent = sending.await.unwrap();
     let mut report = Vec::new();
@@ -121,5 +129,5 @@ pub(crate) async fn run(connector: &Connector, order: Order) -> u64 {
     assert_eq!(report.len(), 9, "a report of another length");
     assert_eq!(report[..8], sent.to_le_bytes(), "bytes that arrived");
     assert_eq!(report[8], 1, "the guest got wrong bytes");
-    received + sent
+    (sent, received)
 }

@@ -2,14 +2,14 @@
 //! serve vsock ports. Compiled by `guest.rs` with plain `rustc`, without crates.
 //!
 //! Port 1 echoes. Port 2 takes an order (see `Order`) and sends and receives at
-//! once. Port 3 accepts and never reads. Port 4 closes after the first byte.
+//! once, over TCP as well. Port 3 accepts and never reads. Port 4 closes after the first byte.
 
 mod pattern;
 
 use std::ffi::{CString, c_char, c_int, c_long, c_ulong, c_void};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
@@ -45,6 +45,7 @@ unsafe extern "C" {
         flags: c_ulong,
         data: *const c_void,
     ) -> c_int;
+    fn ioctl(fd: c_int, request: c_ulong, argument: *const u8) -> c_int;
     fn syscall(number: c_long, ...) -> c_long;
 }
 
@@ -54,6 +55,7 @@ const ANY_CID: u32 = u32::MAX;
 const BUFFER_SIZE: c_int = 0;
 const BUFFER_MAX_SIZE: c_int = 2;
 const SHUT_WR: c_int = 1;
+const SHUT_RDWR: c_int = 2;
 const SYS_FINIT_MODULE: c_long = if cfg!(target_arch = "x86_64") { 313 } else { 273 };
 
 /// What a client asks of port 2: seven 8-byte numbers.
@@ -93,12 +95,13 @@ impl Order {
 }
 
 fn main() {
-    let _ = std::fs::create_dir("/dev");
-    let (source, target) = (CString::new("devtmpfs").unwrap(), CString::new("/dev").unwrap());
-    // SAFETY: three valid strings and no data.
-    unsafe { mount(source.as_ptr(), target.as_ptr(), source.as_ptr(), 0, std::ptr::null()) };
+    mount_new("devtmpfs", "/dev");
     std::panic::set_hook(Box::new(|panic| say(format_args!("{panic}"))));
     load_modules();
+    join_cgroup();
+    if let Err(error) = serve_tcp() {
+        say(format_args!("no network: {error}"));
+    }
     let ports: [(u32, fn(File)); 4] = [(1, echo), (2, exchange), (3, stall), (4, hang_up)];
     for (port, serve) in ports {
         let listener = listen_on(port);
@@ -124,6 +127,65 @@ fn main() {
     loop {
         thread::sleep(Duration::from_secs(3600));
     }
+}
+
+fn mount_new(kind: &str, folder: &str) {
+    let _ = std::fs::create_dir(folder);
+    let (kind, folder) = (CString::new(kind).unwrap(), CString::new(folder).unwrap());
+    // SAFETY: three valid strings and no data.
+    unsafe { mount(kind.as_ptr(), folder.as_ptr(), kind.as_ptr(), 0, std::ptr::null()) };
+}
+
+/// Moves to a cgroup, as all programs of a Wherry guest are in one.
+///
+/// One kernel thread takes in the packets of all connections. Where programs are its
+/// equals, a hundred busy ones leave it a hundredth of the processors, and every
+/// stream stands still for seconds. Beside one cgroup it has half of them.
+fn join_cgroup() {
+    mount_new("cgroup2", "/cgroup");
+    let _ = std::fs::create_dir("/cgroup/peer");
+    for (file, text) in [("cgroup.subtree_control", "+cpu"), ("peer/cgroup.procs", "1")] {
+        if let Err(error) = std::fs::write(format!("/cgroup/{file}"), text) {
+            say(format_args!("{file}: {error}"));
+        }
+    }
+}
+
+/// Serves port 2 over TCP too, at the address that QEMU forwards to: what vsock is
+/// compared with.
+fn serve_tcp() -> std::io::Result<()> {
+    const ADDRESS: c_ulong = 0x8916;
+    const NETMASK: c_ulong = 0x891c;
+    const FLAGS: c_ulong = 0x8914;
+    const UP: [u8; 2] = 1u16.to_ne_bytes();
+    let internet = |address: [u8; 4]| {
+        let mut bytes = [0; 8];
+        bytes[..2].copy_from_slice(&2u16.to_ne_bytes());
+        bytes[4..].copy_from_slice(&address);
+        bytes
+    };
+    let any = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    let set = |request: c_ulong, value: &[u8]| {
+        // struct ifreq: a name of 16 bytes, and a union of 24.
+        let mut bytes = [0; 40];
+        bytes[..4].copy_from_slice(b"eth0");
+        bytes[16..16 + value.len()].copy_from_slice(value);
+        // SAFETY: an open socket and a whole structure.
+        match unsafe { ioctl(any.as_raw_fd(), request, bytes.as_ptr()) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    set(ADDRESS, &internet([10, 0, 2, 15]))?;
+    set(NETMASK, &internet([255, 255, 255, 0]))?;
+    set(FLAGS, &UP)?;
+    let listener = std::net::TcpListener::bind("0.0.0.0:2")?;
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || exchange(OwnedFd::from(stream).into()));
+        }
+    });
+    Ok(())
 }
 
 fn load_modules() {
@@ -164,9 +226,9 @@ fn listen_on(port: u32) -> File {
     }
 }
 
-fn end_sending(socket: &File) {
+fn end(socket: &File, how: c_int) {
     // SAFETY: an open socket.
-    unsafe { shutdown(socket.as_raw_fd(), SHUT_WR) };
+    unsafe { shutdown(socket.as_raw_fd(), how) };
 }
 
 fn echo(mut socket: File) {
@@ -176,7 +238,7 @@ fn echo(mut socket: File) {
             return;
         }
     }
-    end_sending(&socket);
+    end(&socket, SHUT_WR);
     let _ = socket.read(&mut buffer);
 }
 
@@ -221,6 +283,9 @@ fn exchange(mut socket: File) {
             }
         }
         if order.close_after > 0 && received >= order.close_after {
+            // The sender has the socket too: closing it here would end nothing, and
+            // the host would wait for a reader for as long as the sender goes on.
+            end(&socket, SHUT_RDWR);
             return;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,6 +15,8 @@ pub(crate) struct Vm {
     folder: PathBuf,
     pub(crate) device: VsockDevice,
     pub(crate) connector: Connector,
+    /// Where QEMU forwards to the peer's TCP port.
+    pub(crate) forward: SocketAddr,
 }
 
 impl Vm {
@@ -28,6 +31,10 @@ impl Vm {
         let (device, connector) = VsockDevice::start(&socket, 3).unwrap();
         let machine = std::env::var("WHERRY_TEST_MACHINE")
             .unwrap_or_else(|_| "microvm,pcie=on,acpi=on,rtc=on".to_owned());
+        // Free a moment ago, which is all that QEMU lets one know.
+        let forward = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .unwrap();
         let qemu = Command::new("qemu-system-x86_64")
             .arg("-M")
             .arg(format!("{machine},memory-backend=mem"))
@@ -37,7 +44,8 @@ impl Vm {
                 "-smp",
                 "2",
                 "-cpu",
-                "max",
+                // As the engine has it.
+                "max,-erms,-fsrm",
                 "-m",
                 "512M",
             ])
@@ -59,11 +67,15 @@ impl Vm {
             .arg("-chardev")
             .arg(format!("socket,id=vsock,path={}", socket.display()))
             .args(["-device", "vhost-user-vsock-pci,chardev=vsock"])
+            .arg("-netdev")
+            .arg(format!("user,id=net,hostfwd=tcp:{forward}-:2"))
+            .args(["-device", "virtio-net-pci,netdev=net,romfile="])
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
         Self {
             qemu,
+            forward,
             folder,
             device,
             connector,
