@@ -34,6 +34,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     check_targets::run_all()?;
     step("release build and guest image");
     build::all()?;
+    step("vsock torture");
+    vsock_torture()?;
     step("end-to-end tests");
     end_to_end(&[])
 }
@@ -43,6 +45,30 @@ fn end_to_end(filter: &[&str]) -> anyhow::Result<()> {
     command
         .args(filter)
         .env("WHERRY_PROGRAMS", build::release_folder());
+    run_command(command)
+}
+
+/// Sends what `WHERRY_TEST_MEBIBYTES` says, or a little, each way through a guest
+/// of the kernel just built. The test boots it on x86 only.
+fn vsock_torture() -> anyhow::Result<()> {
+    if !cfg!(target_arch = "x86_64") {
+        eprintln!("skipped: the test's guest is an x86-64 one");
+        return Ok(());
+    }
+    let mut command = cargo_command(&[
+        "test",
+        "--release",
+        "-p",
+        "wherry-vsock",
+        "--test",
+        "guest",
+        "--",
+        "--nocapture",
+    ]);
+    command.env(
+        "WHERRY_TEST_KERNEL",
+        build::release_folder().join("guest/kernel"),
+    );
     run_command(command)
 }
 
