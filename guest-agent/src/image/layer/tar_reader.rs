@@ -1,4 +1,5 @@
 use std::io::{self, BufRead, Read};
+use std::ops::Range;
 
 use tar::{EntryType, Header};
 
@@ -92,7 +93,7 @@ impl<R: BufRead> TarReader<R> {
                 self.ended = true;
                 return Ok(None);
             };
-            let size = header.entry_size()?;
+            let size = size(&header)?;
             match header.entry_type() {
                 EntryType::XHeader => {
                     let records = self.extension(size)?;
@@ -170,7 +171,7 @@ impl<R: BufRead> TarReader<R> {
         };
         // As Go's archive/tar: what is no file has no content, whatever the size says.
         let size = match kind {
-            Kind::Regular | Kind::Other => pax.size.map_or_else(|| header.entry_size(), Ok)?,
+            Kind::Regular | Kind::Other => pax.size.map_or_else(|| size(header), Ok)?,
             _ => 0,
         };
         self.begin(size)?;
@@ -200,17 +201,26 @@ impl<R: BufRead> TarReader<R> {
             path: pax.sparse_name.unwrap_or(path),
             link: link.unwrap_or_default(),
             kind,
-            mode: header.mode()? & 0o7777,
-            uid: identity(pax.uid.map_or_else(|| header.uid(), Ok)?)?,
-            gid: identity(pax.gid.map_or_else(|| header.gid(), Ok)?)?,
+            mode: numeric(header, MODE, Header::mode)? & 0o7777,
+            uid: identity(
+                pax.uid
+                    .map_or_else(|| numeric(header, UID, Header::uid), Ok)?,
+            )?,
+            gid: identity(
+                pax.gid
+                    .map_or_else(|| numeric(header, GID, Header::gid), Ok)?,
+            )?,
             mtime: match pax.mtime {
                 Some(mtime) => mtime,
-                None => (i64::try_from(header.mtime()?).unwrap_or(i64::MAX), 0),
+                None => {
+                    let mtime = numeric(header, MTIME, Header::mtime)?;
+                    (i64::try_from(mtime).unwrap_or(i64::MAX), 0)
+                }
             },
             device: match kind {
                 Kind::Character | Kind::Block => (
-                    header.device_major()?.unwrap_or(0),
-                    header.device_minor()?.unwrap_or(0),
+                    numeric(header, DEVICE_MAJOR, Header::device_major)?.unwrap_or(0),
+                    numeric(header, DEVICE_MINOR, Header::device_minor)?.unwrap_or(0),
                 ),
                 _ => (0, 0),
             },
@@ -414,6 +424,34 @@ impl<R: BufRead> Read for TarReader<R> {
         self.consume(length);
         Ok(length)
     }
+}
+
+/// Where the numbers of a header are, in bytes (ustar, POSIX.1-1988).
+const MODE: Range<usize> = 100..108;
+const UID: Range<usize> = 108..116;
+const GID: Range<usize> = 116..124;
+const SIZE: Range<usize> = 124..136;
+const MTIME: Range<usize> = 136..148;
+const DEVICE_MAJOR: Range<usize> = 329..337;
+const DEVICE_MINOR: Range<usize> = 337..345;
+
+/// Reads a number of a header. One that is left blank, with spaces or zero
+/// bytes, is 0, as for Go's archive/tar, by which Docker reads (`parseOctal`
+/// in strconv.go).
+fn numeric<T: Default>(
+    header: &Header,
+    place: Range<usize>,
+    read: impl FnOnce(&Header) -> io::Result<T>,
+) -> io::Result<T> {
+    let blank = |byte: &u8| matches!(byte, 0 | b' ');
+    if header.as_bytes()[place].iter().all(blank) {
+        return Ok(T::default());
+    }
+    read(header)
+}
+
+fn size(header: &Header) -> io::Result<u64> {
+    numeric(header, SIZE, Header::entry_size)
 }
 
 /// Tells whether a block is a tar header, by its checksum.

@@ -433,6 +433,47 @@ fn claims_of_size_are_not_believed() {
 }
 
 #[test]
+fn numbers_left_blank_are_zero() {
+    for blank in [0, b' '] {
+        let mut tar = Tar::default();
+        for (name, kind) in [
+            ("d/", EntryType::Directory),
+            ("d/f", EntryType::Regular),
+            ("d/s", EntryType::Symlink),
+            ("d/c", EntryType::Char),
+        ] {
+            let mut header = Header::new_gnu();
+            header.set_path(name).unwrap();
+            header.set_link_name("f").unwrap();
+            header.set_entry_type(kind);
+            // Mode, owners, size and time; then the device's numbers.
+            header.as_mut_bytes()[100..148].fill(blank);
+            header.as_mut_bytes()[329..345].fill(blank);
+            tar = tar.header(header, b"");
+        }
+        let place = Place::new();
+        let layer = place.unpack(&tar.file("after", b"1").done()).unwrap();
+        for name in ["d", "d/f", "d/s", "d/c"] {
+            let read = fs::symlink_metadata(layer.join(name)).unwrap();
+            assert_eq!((read.uid(), read.gid(), read.mtime()), (0, 0, 0), "{name}");
+        }
+        assert_eq!(fs::read(layer.join("d/f")).unwrap(), b"");
+        assert_eq!(fs::read(layer.join("after")).unwrap(), b"1");
+    }
+    // Anything else that is no number still is none.
+    let mut header = Header::new_gnu();
+    header.set_path("f").unwrap();
+    header.as_mut_bytes()[100..148].fill(0);
+    header.as_mut_bytes()[108..116].copy_from_slice(b"  x\0\0\0\0\0");
+    let place = Place::new();
+    assert!(
+        place
+            .unpack(&Tar::default().header(header, b"").done())
+            .is_err()
+    );
+}
+
+#[test]
 fn owners_that_mean_no_change_are_refused() {
     for record in [
         ("uid", &b"4294967295"[..]),
