@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[(&str, Shared)] = &[
     ("environment_and_working_folder_and_user", environment),
     ("env_file_is_read", env_file),
     ("limits_reach_the_cgroup", limits),
+    ("the_limits_of_processes_are_dockers", process_limits),
     ("a_container_is_confined", confined),
     ("ps_and_inspect_tell_the_truth", ps_and_inspect),
     ("logs_keep_what_was_printed", logs),
@@ -114,6 +115,21 @@ fn limits(engine: &Engine) -> anyhow::Result<()> {
         "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max",
     ])?;
     ensure!(printed == "67108864\n50000 100000\n", "{printed}");
+    Ok(())
+}
+
+fn process_limits(engine: &Engine) -> anyhow::Result<()> {
+    let script = "grep -E 'open files|locked memory|Max processes' /proc/self/limits | tr -s ' '";
+    let expected = "Max processes unlimited unlimited processes \n\
+                    Max open files 1048576 1048576 files \n\
+                    Max locked memory 8388608 8388608 bytes \n";
+    let name = "process-limits";
+    engine.succeed(&["run", "-d", "--name", name, IMAGE, "sleep", "1000"])?;
+    let of_exec = engine.succeed(&["exec", name, "sh", "-c", script])?;
+    engine.succeed(&["rm", "-f", name])?;
+    let of_run = engine.succeed(&["run", "--rm", IMAGE, "sh", "-c", script])?;
+    ensure!(of_run == expected, "{of_run}");
+    ensure!(of_exec == expected, "{of_exec}");
     Ok(())
 }
 

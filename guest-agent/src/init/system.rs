@@ -34,12 +34,12 @@ pub(super) fn set_up() {
         say(&format!("init: cannot set the host name: {error}"));
     }
     loopback_up();
+    // Containers inherit them, as they do dockerd's. Locked memory stays at the
+    // kernel's own 8 MiB, which Docker's containers have too.
     let limits = [
         (Resource::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES),
         (Resource::RLIMIT_NPROC, RLIM_INFINITY, RLIM_INFINITY),
         (Resource::RLIMIT_CORE, 0, RLIM_INFINITY),
-        // Device rules of containers are programs in locked memory.
-        (Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY),
     ];
     for (resource, soft, hard) in limits {
         if let Err(error) = setrlimit(resource, soft, hard) {

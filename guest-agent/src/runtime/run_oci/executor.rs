@@ -12,6 +12,7 @@ use libcontainer::capabilities::drop_privileges;
 use libcontainer::oci_spec::runtime::{LinuxCapabilities, Process, Spec};
 use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use nix::sys::resource::{Resource, setrlimit};
 
 use super::seccomp::Filter;
 use crate::runtime::protocol::{Failure, FailureKind};
@@ -25,12 +26,19 @@ const DIRECTORY: &str = "is a directory";
 #[derive(Clone, Debug)]
 pub(super) struct Launcher {
     terminal_size: Option<(u16, u16)>,
+    /// The limits on locked memory, soft and hard, where making the container
+    /// raised them.
+    locked: Option<(u64, u64)>,
     /// Loaded right before the command, and what is given up after that.
     filter: Option<Rc<(Filter, Option<LinuxCapabilities>)>>,
 }
 
 impl Launcher {
-    pub(super) fn new(process: &Process, filter: Option<Filter>) -> Self {
+    pub(super) fn new(
+        process: &Process,
+        filter: Option<Filter>,
+        locked: Option<(u64, u64)>,
+    ) -> Self {
         let terminal = process.terminal().unwrap_or(false);
         let size = process.console_size().filter(|_| terminal);
         // With no_new_privs they are given up already.
@@ -38,6 +46,7 @@ impl Launcher {
         let capabilities = process.capabilities().clone().filter(|_| keep);
         Self {
             terminal_size: size.map(|size| (size.height() as u16, size.width() as u16)),
+            locked,
             filter: filter.map(|filter| Rc::new((filter, capabilities))),
         }
     }
@@ -69,6 +78,10 @@ impl Executor for Launcher {
         let (Ok(args), Ok(program)) = (args, CString::new(path.as_os_str().as_bytes())) else {
             return Err(ExecutorError::InvalidArg);
         };
+        if let Some((soft, hard)) = self.locked {
+            setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard)
+                .map_err(|error| ExecutorError::Other(format!("locked memory: {error}")))?;
+        }
         if let Some((filter, capabilities)) = self.filter.as_deref() {
             filter
                 .load()

@@ -18,6 +18,7 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
 use libcontainer::oci_spec::runtime::{LinuxCapabilities, Process, Spec};
 use libcontainer::syscall::syscall::SyscallType;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::protocol::{ExecSpec, Failure, FailureKind};
 use super::spec;
@@ -109,6 +110,7 @@ pub(super) fn create(directory: &Path, streams: Streams) -> Result<Made, Failure
         write_json(&directory.join(FILTER), filter)?;
         spec.set_process(Some(widened(&process)));
     }
+    let locked = getrlimit(Resource::RLIMIT_MEMLOCK).ok();
     if !may_load_device_rules() {
         // Somebody's sandbox, where the agent runs as a plain process.
         eprintln!("no CAP_SYS_RESOURCE: the container runs without limits and device rules");
@@ -121,7 +123,7 @@ pub(super) fn create(directory: &Path, streams: Streams) -> Result<Made, Failure
         .map_err(|error| other(format!("creating {}: {error}", bundle.display())))?;
     write_json(&bundle.join(CONFIG), &spec)?;
     let container = streams
-        .apply(builder(Launcher::new(&process, filter)))
+        .apply(builder(Launcher::new(&process, filter, locked)))
         .with_root_path(directory)
         .map_err(failure)?
         .as_init(bundle)
@@ -142,7 +144,6 @@ pub(super) fn create(directory: &Path, streams: Streams) -> Result<Made, Failure
 /// raises the limit on locked memory to this (0.7.0, v2/devices/bpf.rs). In the
 /// guest it always can.
 fn may_load_device_rules() -> bool {
-    use nix::sys::resource::{Resource, setrlimit};
     const LOCKED: u64 = 128 << 20;
     setrlimit(Resource::RLIMIT_MEMLOCK, LOCKED, LOCKED).is_ok()
 }
@@ -164,7 +165,7 @@ pub(super) fn exec(directory: &Path, exec: &ExecSpec, streams: Streams) -> Resul
         None => write_json(&file, &process)?,
     }
     let built = streams
-        .apply(builder(Launcher::new(&process, filter)))
+        .apply(builder(Launcher::new(&process, filter, None)))
         .with_root_path(directory)
         .map_err(failure)?
         .as_tenant()
