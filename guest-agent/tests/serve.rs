@@ -615,6 +615,58 @@ async fn a_full_disk_is_a_clear_error_and_heals_when_space_is_freed() {
     assert_eq!(agent.logs(&id, |_| ()).await, "fine\n");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_removed_by_force_goes_with_the_last_of_its_containers() {
+    if not_root("an_image_removed_by_force") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let layers = agent.root().join("layers");
+    let count = || fs::read_dir(&layers).unwrap().count();
+    let id = agent
+        .create(
+            "test -e mark && exit 3; touch mark; exec sleep 1000",
+            |_| (),
+        )
+        .await;
+    agent.run(&id).await.unwrap();
+    let image = inspect(&mut agent, &id).await.image_id;
+    let error = remove_image(&mut agent, &image).await.unwrap_err();
+    assert!(error.message().contains("cannot be forced"), "{error}");
+    let mark = directories(&agent)[0].join("upper/mark");
+    wait_for("the mark", || mark.exists()).await;
+    kill(&mut agent, &id).await;
+    let removed = remove_image(&mut agent, &image).await.unwrap();
+    assert_eq!((removed.untagged.len(), removed.deleted.len()), (1, 1));
+    assert!(remove_image(&mut agent, &image).await.is_err());
+    // The container starts again with its files, also after a restart of serve.
+    agent.kill();
+    agent.serve().await;
+    agent.run(&id).await.unwrap();
+    assert_eq!(agent.wait(&id, Condition::NotRunning).await, 3);
+    assert_eq!(count(), 1);
+    remove(&mut agent, &id, false).await.unwrap();
+    assert_eq!(count(), 0);
+}
+
+async fn remove_image(agent: &mut Agent, name: &str) -> Result<RemoveImageResponse, tonic::Status> {
+    let request = RemoveImageRequest {
+        name: name.to_owned(),
+        force: true,
+    };
+    let removed = within(agent.images.remove(request)).await?;
+    Ok(removed.into_inner())
+}
+
+async fn kill(agent: &mut Agent, id: &str) {
+    let request = KillContainerRequest {
+        container: id.to_owned(),
+        signal: "KILL".to_owned(),
+    };
+    agent.containers.kill(request).await.unwrap();
+    agent.wait(id, Condition::NotRunning).await;
+}
+
 async fn exec(agent: &mut Agent, id: &str, command: &[&str], user: &str) -> support::Output {
     let request = CreateExecRequest {
         container: id.to_owned(),

@@ -3,7 +3,8 @@
 use wherry_proto::v1;
 
 use super::record::{Status, timestamp};
-use super::{Container, Containers};
+use super::{Container, Containers, chain};
+use crate::image::Dependent;
 
 impl Containers {
     /// Returns every container, or the running ones, the newest first.
@@ -23,13 +24,26 @@ impl Containers {
 }
 
 impl Containers {
-    /// Returns the names of the containers made from an image.
-    pub(crate) fn of_image(&self, image: &str) -> Vec<String> {
+    /// Returns the containers made from an image.
+    pub(crate) fn of_image(&self, image: &str) -> Vec<Dependent> {
         let all = self.all();
         let of_image = all
             .iter()
             .filter(|container| container.cell().record.image_id == image);
-        of_image.map(|container| container.name()).collect()
+        of_image
+            .map(|container| Dependent {
+                container: container.name(),
+                running: container.status() == Status::Running,
+            })
+            .collect()
+    }
+
+    /// Lets the images go that were removed while only containers that did not
+    /// run were made of them. Blocks.
+    pub(super) fn release_images(&self) {
+        if let Err(error) = self.images.release(&|image| self.of_image(image)) {
+            tracing::error!("cannot delete a removed image: {}", chain(&error));
+        }
     }
 
     /// Returns the network of all containers.

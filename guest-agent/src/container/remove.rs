@@ -66,6 +66,8 @@ impl Containers {
         let (removed, remover) = (container.clone(), self.clone());
         blocking(move || remover.remove_files(&removed, volumes)).await?;
         self.registry().remove(&container.id);
+        let containers = self.clone();
+        let _ = tokio::task::spawn_blocking(move || containers.release_images()).await;
         self.execs()
             .retain(|_, exec| exec.container != container.id);
         self.publish(container, "destroy", &[]);

@@ -71,6 +71,8 @@ impl Containers {
                 tracing::error!(container = container.id, "{}", chain(&error));
             }
         }
+        let all = containers.clone();
+        let _ = tokio::task::spawn_blocking(move || all.release_images()).await;
         Ok(containers)
     }
 

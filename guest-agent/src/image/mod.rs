@@ -42,6 +42,7 @@ pub(crate) use error::Error;
 pub(crate) use import::ImportOptions;
 pub(crate) use record::{ImageRecord, LayerRecord};
 pub(crate) use reference::Reference;
+pub(crate) use remove::Dependent;
 pub(crate) use snapshot::unmount_root;
 pub(crate) use store::Store;
 pub(crate) use user::{User, resolve_user};

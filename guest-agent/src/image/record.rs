@@ -27,6 +27,10 @@ pub(crate) struct ImageRecord {
     pub(crate) os: String,
     /// How to run it.
     pub(crate) config: RunDefaults,
+    /// Removed, though containers that do not run are made of it: nobody sees
+    /// it any more, and it goes with the last of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) removed: bool,
 }
 
 /// One layer of an image.
@@ -90,6 +94,7 @@ impl ImageRecord {
                 volumes: run.volumes.keys().cloned().collect(),
                 stop_signal: run.stop_signal.clone(),
             },
+            removed: false,
         }
     }
 }

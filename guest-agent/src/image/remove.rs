@@ -1,8 +1,9 @@
 use std::fs;
 use std::path::PathBuf;
+use std::sync::MutexGuard;
 
 use super::durable::sync_directory;
-use super::store::find;
+use super::store::{Images, find};
 use super::{Digest, Error, Store};
 
 /// What a removal did, in the form Docker answers with.
@@ -14,88 +15,120 @@ pub(crate) struct Removal {
     pub(crate) deleted: Vec<String>,
 }
 
+/// A container made from an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dependent {
+    /// Its name.
+    pub(crate) container: String,
+    /// Its process runs.
+    pub(crate) running: bool,
+}
+
 impl Store {
-    /// Removes a name, and the image with its last name, by Docker's rules:
+    /// Removes a name, and the image with its last name, by Docker's rules
+    /// (moby, daemon/images/image_delete.go):
     ///
-    /// - by name: the name goes; the image only if it was its last one;
-    /// - by id: the image with its name; several names need `force`;
-    /// - an image that a container uses stays unless `force`, and even then
-    ///   only loses its names: its layers are below the container.
+    /// - by name: the name goes, and with the last one the image. The last name
+    ///   of an image that a container uses needs `force`; while the container
+    ///   runs, the image stays without a name even so;
+    /// - by id: the image with its name. Several names need `force`, and so
+    ///   does a stopped container; a running one is not overruled.
     ///
-    /// `in_use` tells the names of the containers made from an image id. It is
-    /// called with the store locked, so that no image goes while a container
-    /// is being made of it: it must not call the store, and containers must be
-    /// registered before [`Store::prepare_root`].
+    /// The layers stay as long as a container is made of them.
+    ///
+    /// `in_use` tells the containers made from an image id. It is called with
+    /// the store locked, so that no image goes while a container is being made
+    /// of it: it must not call the store, and containers must be registered
+    /// before [`Store::prepare_root`].
     pub(crate) fn remove(
         &self,
         name: &str,
         force: bool,
-        in_use: &dyn Fn(&str) -> Vec<String>,
+        in_use: &dyn Fn(&str) -> Vec<Dependent>,
     ) -> Result<Removal, Error> {
-        let mut images = self.lock();
+        let images = self.lock();
         let (record, by_name) = find(&images, name)?;
         let (id, names) = (record.id, record.names.clone());
-        let mut removal = Removal::default();
-        let mut changed = images.clone();
         let users = in_use(&id.to_string());
-        let short = id.short();
-        match by_name.filter(|by_name| names.contains(by_name)) {
+        let running = users.iter().find(|user| user.running);
+        let mut removal = Removal::default();
+        let whole = match by_name.filter(|by_name| names.contains(by_name)) {
             Some(by_name) => {
                 if let (false, 1, Some(user)) = (force, names.len(), users.first()) {
                     return Err(Error::Conflict(format!(
-                        "unable to remove repository reference \"{name}\" (must force) - container {user} is using its referenced image {short}"
+                        "unable to remove repository reference \"{name}\" (must force) - container {} is using its referenced image {}",
+                        user.container,
+                        id.short()
                     )));
                 }
                 removal.untagged.push(by_name);
+                names.len() == 1 && running.is_none()
             }
             None => {
-                if names.len() > 1 && !force {
+                if let Some(reason) = conflict(&names, &users, force) {
                     return Err(Error::Conflict(format!(
-                        "unable to delete {short} (must be forced) - image is referenced in multiple repositories"
-                    )));
-                }
-                if let (Some(user), true) = (users.first(), !force || names.is_empty()) {
-                    let how = if force {
-                        "cannot be forced"
-                    } else {
-                        "must be forced"
-                    };
-                    return Err(Error::Conflict(format!(
-                        "unable to delete {short} ({how}) - image is being used by container {user}"
+                        "unable to delete {} {reason}",
+                        id.short()
                     )));
                 }
                 removal.untagged.clone_from(&names);
+                true
             }
-        }
+        };
+        let mut changed = images.clone();
         if let Some(record) = changed.get_mut(&id) {
             record.names.retain(|name| !removal.untagged.contains(name));
-            if record.names.is_empty() && users.is_empty() {
+            record.removed = whole;
+        }
+        if whole {
+            removal.deleted.push(id.to_string());
+            if users.is_empty() {
                 changed.remove(&id);
-                removal.deleted.push(id.to_string());
             }
         }
+        let layers = self.shrink(images, changed)?;
+        removal.deleted.extend(layers.iter().map(Digest::to_string));
+        Ok(removal)
+    }
+
+    /// Lets go of the removed images that the last container was made of.
+    /// `in_use` is as for [`Store::remove`].
+    pub(crate) fn release(&self, in_use: &dyn Fn(&str) -> Vec<Dependent>) -> Result<(), Error> {
+        let images = self.lock();
+        let mut changed = images.clone();
+        changed.retain(|id, record| !record.removed || !in_use(&id.to_string()).is_empty());
+        if changed.len() == images.len() {
+            return Ok(());
+        }
+        self.shrink(images, changed).map(drop)
+    }
+
+    /// Writes a catalogue that has lost images, and deletes the layers that no
+    /// image has any more; returns them, the topmost first.
+    fn shrink(
+        &self,
+        mut images: MutexGuard<'_, Images>,
+        changed: Images,
+    ) -> Result<Vec<Digest>, Error> {
         self.write_catalogue(&changed)?;
         let mut unused = Vec::new();
-        if let (false, Some(record)) = (changed.contains_key(&id), images.get(&id)) {
-            for layer in record.layers.iter().rev() {
-                let shared = changed.values().any(|other| other.layers.contains(layer));
-                let listed = unused.contains(&layer.diff_id);
-                if !shared && !listed {
-                    unused.push(layer.diff_id);
-                }
+        let gone = images.values().filter(|old| !changed.contains_key(&old.id));
+        for layer in gone.flat_map(|record| record.layers.iter().rev()) {
+            let shared = changed.values().any(|other| other.layers.contains(layer));
+            if !shared && !unused.contains(&layer.diff_id) {
+                unused.push(layer.diff_id);
             }
         }
         *images = changed;
         // The record is gone: from here on a failure leaves only what the next
         // open clears away.
         let graves = self.bury(&unused)?;
-        removal.deleted.extend(unused.iter().map(Digest::to_string));
         self.collect_garbage(&images)?;
         drop(images);
         for grave in graves {
             fs::remove_dir_all(&grave).map_err(|error| Error::path("removing", &grave, error))?;
         }
-        Ok(removal)
+        Ok(unused)
     }
 
     /// Moves layers out of their places, so that a removal broken off leaves
@@ -116,4 +149,26 @@ impl Store {
         }
         Ok(graves)
     }
+}
+
+/// What keeps an image from being removed by its id.
+fn conflict(names: &[String], users: &[Dependent], force: bool) -> Option<String> {
+    if let Some(user) = users.iter().find(|user| user.running) {
+        return Some(format!(
+            "(cannot be forced) - image is being used by running container {}",
+            user.container
+        ));
+    }
+    if force {
+        return None;
+    }
+    if names.len() > 1 {
+        return Some("(must be forced) - image is referenced in multiple repositories".to_owned());
+    }
+    users.first().map(|user| {
+        format!(
+            "(must be forced) - image is being used by stopped container {}",
+            user.container
+        )
+    })
 }

@@ -72,7 +72,7 @@ impl Store {
 
     /// Returns every image, the newest first.
     pub(crate) fn list(&self) -> Vec<ImageRecord> {
-        let mut images: Vec<_> = self.lock().values().cloned().collect();
+        let mut images: Vec<_> = visible(&self.lock()).cloned().collect();
         images.sort_by(|a, b| {
             b.created_ns
                 .cmp(&a.created_ns)
@@ -149,6 +149,7 @@ impl Store {
             let mut names: BTreeSet<_> = entry.names.drain(..).collect();
             names.extend(image.names.iter().map(Reference::to_string));
             entry.names = names.iter().cloned().collect();
+            entry.removed = false;
             for (other, record) in &mut changed {
                 if *other != id {
                     record.names.retain(|name| !names.contains(name));
@@ -300,7 +301,8 @@ pub(super) fn find<'a>(
     name: &str,
 ) -> Result<(&'a ImageRecord, Option<String>), Error> {
     let digits = name.strip_prefix("sha256:").unwrap_or(name);
-    if let Some(record) = Digest::from_hex(digits).and_then(|id| images.get(&id)) {
+    let by_id = Digest::from_hex(digits).and_then(|id| images.get(&id));
+    if let Some(record) = by_id.filter(|record| !record.removed) {
         return Ok((record, None));
     }
     let reference = name.parse::<Reference>();
@@ -315,14 +317,12 @@ pub(super) fn find<'a>(
             }
             None => record.names.binary_search(&reference.to_string()).is_ok(),
         };
-        if let Some(record) = images.values().find(by_name) {
+        if let Some(record) = visible(images).find(by_name) {
             return Ok((record, Some(reference.to_string())));
         }
     }
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let mut fitting = images
-            .values()
-            .filter(|record| record.id.hex().starts_with(digits));
+        let mut fitting = visible(images).filter(|record| record.id.hex().starts_with(digits));
         match (fitting.next(), fitting.next()) {
             (Some(record), None) => return Ok((record, None)),
             (Some(_), Some(_)) => return Err(Error::Ambiguous(name.to_owned())),
@@ -336,6 +336,11 @@ pub(super) fn find<'a>(
         }
         Err(error) => Err(error),
     }
+}
+
+/// The images that are not removed.
+fn visible(images: &Images) -> impl Iterator<Item = &ImageRecord> {
+    images.values().filter(|record| !record.removed)
 }
 
 fn same_repository(name: &str, reference: &Reference) -> bool {

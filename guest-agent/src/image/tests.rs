@@ -4,7 +4,7 @@ use std::fs;
 
 use super::snapshot::OverlayMount;
 use super::testing::{Sandbox, Tar, TestImage, names};
-use super::{Error, ImportOptions, Store, unmount_root};
+use super::{Dependent, Error, ImportOptions, Store, unmount_root};
 
 fn base() -> Vec<u8> {
     Tar::default()
@@ -22,8 +22,21 @@ fn upper() -> Vec<u8> {
         .done()
 }
 
-fn nobody(_: &str) -> Vec<String> {
+fn nobody(_: &str) -> Vec<Dependent> {
     Vec::new()
+}
+
+fn web(running: bool) -> Vec<Dependent> {
+    let container = "web".to_owned();
+    vec![Dependent { container, running }]
+}
+
+fn running(_: &str) -> Vec<Dependent> {
+    web(true)
+}
+
+fn stopped(_: &str) -> Vec<Dependent> {
+    web(false)
 }
 
 #[test]
@@ -142,56 +155,83 @@ fn removal_follows_dockers_rules() {
     let archive = |name: &str| TestImage::new(name).layer(base()).docker();
     sandbox.load(&archive("a:1")).unwrap();
     let id = sandbox.load(&archive("a:2")).unwrap()[0].id;
-    let conflict = |name: &str, force: bool, users: &[&str]| {
-        let in_use = |_: &str| users.iter().map(|user| (*user).to_owned()).collect();
-        sandbox
-            .store
-            .remove(name, force, &in_use)
-            .unwrap_err()
-            .to_string()
-    };
     let short = id.short();
+    let conflict = |name: &str, force: bool, in_use: &dyn Fn(&str) -> Vec<Dependent>| {
+        let error = sandbox.store.remove(name, force, in_use).unwrap_err();
+        error.to_string().replace(&short, "ID")
+    };
     assert_eq!(
-        conflict(&short, false, &[]),
-        format!(
-            "conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
-        )
+        conflict(&short, false, &nobody),
+        "conflict: unable to delete ID (must be forced) - image is referenced in multiple repositories"
     );
+    for force in [false, true] {
+        assert_eq!(
+            conflict(&short, force, &running),
+            "conflict: unable to delete ID (cannot be forced) - image is being used by running container web"
+        );
+    }
     // One of several names goes even while a container uses the image.
-    let used = |_: &str| vec!["web".to_owned()];
-    let removed = sandbox.store.remove("a:2", false, &used).unwrap();
+    let removed = sandbox.store.remove("a:2", false, &running).unwrap();
     assert_eq!((removed.untagged.len(), removed.deleted.len()), (1, 0));
+    for in_use in [running, stopped] {
+        assert_eq!(
+            conflict("a:1", false, &in_use),
+            "conflict: unable to remove repository reference \"a:1\" (must force) - container web is using its referenced image ID"
+        );
+    }
     assert_eq!(
-        conflict("a:1", false, &["web"]),
-        format!(
-            "conflict: unable to remove repository reference \"a:1\" (must force) - container web is using its referenced image {short}"
-        )
+        conflict(&short, false, &stopped),
+        "conflict: unable to delete ID (must be forced) - image is being used by stopped container web"
     );
-    assert_eq!(
-        conflict(&short, false, &["web"]),
-        format!(
-            "conflict: unable to delete {short} (must be forced) - image is being used by container web"
-        )
-    );
-    // By force it loses its name, and its layers stay below the container.
-    let removed = sandbox.store.remove("a:1", true, &used).unwrap();
+    // By force it loses its name, and stays below the container that runs.
+    let removed = sandbox.store.remove("a:1", true, &running).unwrap();
     assert_eq!((removed.untagged.len(), removed.deleted.len()), (1, 0));
-    assert_eq!(names(&sandbox.store.layers()).len(), 1);
-    assert!(conflict(&short, true, &["web"]).contains("cannot be forced"));
-    assert_eq!(
-        sandbox
-            .store
-            .remove(&short, false, &nobody)
-            .unwrap()
-            .deleted
-            .len(),
-        2
-    );
+    assert_eq!(sandbox.store.list()[0].names, Vec::<String>::new());
+    assert!(conflict(&short, true, &running).contains("cannot be forced"));
+    let removed = sandbox.store.remove(&short, false, &nobody).unwrap();
+    assert_eq!(removed.deleted.len(), 2);
     sandbox.assert_untouched();
     assert!(matches!(
         sandbox.store.remove("a:1", true, &nobody),
         Err(Error::NotFound(_))
     ));
+}
+
+#[test]
+fn an_image_removed_by_force_stays_below_its_stopped_containers_unseen() {
+    let sandbox = Sandbox::new();
+    let archive = TestImage::new("a:1").layer(base()).docker();
+    let id = sandbox.load(&archive).unwrap()[0].id;
+    let container = tempfile::tempdir_in(sandbox.directory.path().join("store/images")).unwrap();
+    for name in ["a:1", &id.short()] {
+        let removed = sandbox.store.remove(name, true, &stopped).unwrap();
+        assert_eq!(removed.untagged.len(), 1);
+        // The image, not its layers.
+        assert_eq!(removed.deleted, [id.to_string()]);
+        assert!(sandbox.store.list().is_empty());
+        for name in ["a:1", &id.short(), &id.to_string()] {
+            let found = sandbox.store.inspect(name);
+            assert!(
+                matches!(found, Err(Error::NotFound(_))),
+                "{name}: {found:?}"
+            );
+        }
+        sandbox.store.release(&stopped).unwrap();
+        let root = |store: &Store| store.prepare_root(&id.to_string(), container.path());
+        root(&sandbox.store).unwrap();
+        // Nor does a restart take it away.
+        let reopened = Store::open(&sandbox.path().join("store")).unwrap();
+        assert!(root(&reopened).is_ok() && reopened.list().is_empty());
+        // Loaded again it is there as ever.
+        let again = sandbox.load(&archive).unwrap();
+        assert_eq!(again[0].names, ["docker.io/library/a:1"]);
+        sandbox.store.release(&nobody).unwrap();
+        assert_eq!(sandbox.store.list().len(), 1);
+    }
+    drop(container);
+    sandbox.store.remove("a:1", true, &stopped).unwrap();
+    sandbox.store.release(&nobody).unwrap();
+    sandbox.assert_untouched();
 }
 
 /// Unmounts even where an assertion fails.
