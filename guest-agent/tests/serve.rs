@@ -649,6 +649,33 @@ async fn an_image_removed_by_force_goes_with_the_last_of_its_containers() {
     assert_eq!(count(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_many_files_is_whole_though_serve_is_killed() {
+    const LINES: u32 = 700_000;
+    if not_root("a_log_of_many_files") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let script = format!("seq 1 {LINES}");
+    let id = agent.create(&script, |_| ()).await;
+    agent.run(&id).await.unwrap();
+    let log = directories(&agent)[0].join("log.json");
+    // Killed again and again while files are put aside.
+    for age in 1..=2 {
+        let aside = log.with_extension(format!("json.{age}"));
+        wait_for("a file that is put aside", || aside.exists()).await;
+        agent.kill();
+        agent.serve().await;
+    }
+    let followed = agent.logs(&id, |logs| logs.follow = true).await;
+    agent.wait(&id, Condition::NotRunning).await;
+    let whole: String = (1..=LINES).map(|number| format!("{number}\n")).collect();
+    assert!(followed == whole);
+    assert!(agent.logs(&id, |_| ()).await == whole);
+    let last = agent.logs(&id, |logs| logs.tail = Some(1)).await;
+    assert_eq!(last, format!("{LINES}\n"));
+}
+
 async fn remove_image(agent: &mut Agent, name: &str) -> Result<RemoveImageResponse, tonic::Status> {
     let request = RemoveImageRequest {
         name: name.to_owned(),

@@ -14,7 +14,9 @@ mod container;
 
 mod runtime_shim {
     use super::container::*;
-    use super::runtime::{AttachOptions, FailureKind, ShimEvent, ShimStatus, TerminalSize};
+    use super::runtime::{
+        AttachOptions, FailureKind, LOG_FILES, ShimEvent, ShimStatus, TerminalSize, log_file,
+    };
 
     test!(exit_codes_are_the_process_s_own_or_the_signal_s, async {
         for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137)] {
@@ -326,8 +328,12 @@ mod runtime_shim {
         wait_until(|| blocked_in_write(pid)).await;
         drop(client);
         assert_eq!(container.exited().await.code, 0);
-        let log = std::fs::read_to_string(container.log()).unwrap();
-        assert_eq!(log.lines().count(), 400_000);
+        let files = (0..LOG_FILES).map(|age| log_file(&container.log(), age));
+        let logged: usize = files
+            .filter_map(|file| std::fs::read_to_string(file).ok())
+            .map(|log| log.lines().count())
+            .sum();
+        assert_eq!(logged, 400_000);
         container.delete().await;
     });
 

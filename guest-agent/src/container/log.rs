@@ -1,15 +1,19 @@
 //! Reads a container's log, which its shim writes in Docker's `json-file`
-//! form: one `{"log":…,"stream":…,"time":…}` a line.
+//! form: one `{"log":…,"stream":…,"time":…}` a line, in a few files that are
+//! put aside in turn.
 
 use std::io::{self, SeekFrom};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify;
 use serde::Deserialize;
 use tokio::fs::File;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader};
+
+use crate::runtime::{LOG_FILES, log_file};
 
 /// Bytes read from the file at once.
 const BLOCK: usize = 64 * 1024;
@@ -36,10 +40,12 @@ impl Entry {
     }
 }
 
-/// Reads a log from some place on.
+/// Reads a log from some place on, through its files.
 #[derive(Debug)]
 pub(crate) struct LogReader {
+    path: PathBuf,
     file: BufReader<File>,
+    inode: u64,
     /// The beginning of a line whose rest is not written yet.
     line: Vec<u8>,
 }
@@ -49,19 +55,46 @@ impl LogReader {
     ///
     /// # Errors
     ///
-    /// Those of the file.
+    /// Those of the files; [`io::ErrorKind::NotFound`] where there is none.
     pub(crate) async fn open(path: &Path, tail: Option<u64>) -> io::Result<Self> {
-        let mut file = File::open(path).await?;
-        file.set_max_buf_size(BLOCK);
-        let start = match tail {
-            Some(lines) => tail_offset(&mut file, lines).await?,
-            None => 0,
-        };
-        file.seek(SeekFrom::Start(start)).await?;
-        Ok(Self {
+        let mut wanted = tail;
+        let mut oldest: Option<(File, u64)> = None;
+        // From the latest: what is put aside meanwhile comes by twice, and
+        // nothing is missed.
+        for age in 0..LOG_FILES {
+            let mut file = match File::open(log_file(path, age)).await {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let inode = file.metadata().await?.ino();
+            if oldest.as_ref().is_some_and(|(_, before)| *before == inode) {
+                continue;
+            }
+            file.set_max_buf_size(BLOCK);
+            if let Some(lines) = wanted {
+                match tail_offset(&mut file, lines).await? {
+                    Tail::Offset(start) => {
+                        file.seek(SeekFrom::Start(start)).await?;
+                        return Ok(Self::new(path, file, inode));
+                    }
+                    Tail::Missing(lines) => wanted = Some(lines),
+                }
+            }
+            oldest = Some((file, inode));
+        }
+        let (mut file, inode) = oldest.ok_or(io::ErrorKind::NotFound)?;
+        file.seek(SeekFrom::Start(0)).await?;
+        Ok(Self::new(path, file, inode))
+    }
+
+    fn new(path: &Path, file: File, inode: u64) -> Self {
+        Self {
+            path: path.to_owned(),
             file: BufReader::with_capacity(BLOCK, file),
+            inode,
             line: Vec::new(),
-        })
+        }
     }
 
     /// Returns the next line; `None` at the end of what is written so far.
@@ -69,8 +102,24 @@ impl LogReader {
     ///
     /// # Errors
     ///
-    /// Those of the file.
+    /// Those of the files.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Entry>> {
+        loop {
+            if let Some(entry) = self.next_of_file().await? {
+                return Ok(Some(entry));
+            }
+            let Some((file, inode)) = self.successor().await? else {
+                return Ok(None);
+            };
+            // What was written before the file was put aside.
+            if let Some(entry) = self.next_of_file().await? {
+                return Ok(Some(entry));
+            }
+            *self = Self::new(&self.path, file, inode);
+        }
+    }
+
+    async fn next_of_file(&mut self) -> io::Result<Option<Entry>> {
         loop {
             let room = (LONGEST_LINE - self.line.len()) as u64;
             (&mut self.file)
@@ -87,13 +136,40 @@ impl LogReader {
             }
         }
     }
+
+    /// Opens the file that came after the present one, once there is one.
+    async fn successor(&self) -> io::Result<Option<(File, u64)>> {
+        let mut later = None;
+        for age in 0..LOG_FILES {
+            let file = match File::open(log_file(&self.path, age)).await {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let inode = file.metadata().await?.ino();
+            if inode == self.inode {
+                return Ok(later);
+            }
+            later = Some((file, inode));
+        }
+        // The present one is gone, and with it may be some that came after it.
+        Ok(later)
+    }
+}
+
+/// Where the last lines of a log begin.
+enum Tail {
+    /// So many bytes into the file.
+    Offset(u64),
+    /// Before the file, so many lines.
+    Missing(u64),
 }
 
 /// Finds where the last `lines` lines of a file begin.
-async fn tail_offset(file: &mut File, lines: u64) -> io::Result<u64> {
+async fn tail_offset(file: &mut File, lines: u64) -> io::Result<Tail> {
     let mut end = file.seek(SeekFrom::End(0)).await?;
     if lines == 0 {
-        return Ok(end);
+        return Ok(Tail::Offset(end));
     }
     // The newline at the very end ends the last line, and begins none.
     let mut wanted = lines.saturating_add(1);
@@ -111,39 +187,45 @@ async fn tail_offset(file: &mut File, lines: u64) -> io::Result<u64> {
         {
             wanted -= 1;
             if wanted == 0 {
-                return Ok(start + index as u64 + 1);
+                return Ok(Tail::Offset(start + index as u64 + 1));
             }
         }
         end = start;
     }
-    Ok(0)
+    // The line that begins the file has no newline before it.
+    Ok(match wanted - 1 {
+        0 => Tail::Offset(0),
+        missing => Tail::Missing(missing),
+    })
 }
 
-/// Tells when a file has changed, through inotify.
+/// Tells when a log has changed, through inotify.
 #[derive(Debug)]
 pub(crate) struct Changes {
     inotify: AsyncFd<OwnedFd>,
 }
 
 impl Changes {
-    /// Watches a file.
+    /// Watches the directory of a log, in which its files come and go.
     ///
     /// # Errors
     ///
     /// Those of inotify, such as too many watches.
-    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+    pub(crate) fn of(log: &Path) -> io::Result<Self> {
         let watch = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
         inotify::add_watch(
             &watch,
-            path,
-            inotify::WatchFlags::MODIFY | inotify::WatchFlags::DELETE_SELF,
+            log.parent().unwrap_or(log),
+            inotify::WatchFlags::MODIFY
+                | inotify::WatchFlags::MOVED_TO
+                | inotify::WatchFlags::DELETE_SELF,
         )?;
         // SAFETY: the descriptor is owned and stays the same.
         let inotify = unsafe { AsyncFd::register(watch) }?;
         Ok(Self { inotify })
     }
 
-    /// Returns once the file has changed since the last call. Cancellation-safe.
+    /// Returns once something has changed since the last call. Cancellation-safe.
     ///
     /// # Errors
     ///
@@ -274,6 +356,75 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(texts(&mut reader).await, ["late\n"]);
+    }
+
+    /// Puts the files aside as a shim does, and begins a new one.
+    fn rotate(log: &Path) {
+        for age in (0..LOG_FILES - 1).rev() {
+            let _ = std::fs::rename(log_file(log, age), log_file(log, age + 1));
+        }
+        std::fs::write(log, "").unwrap();
+    }
+
+    fn append(log: &Path, numbers: std::ops::Range<u32>) {
+        let mut file = std::fs::File::options().append(true).open(log).unwrap();
+        for number in numbers {
+            file.write_all(line(&number.to_string()).as_bytes())
+                .unwrap();
+        }
+    }
+
+    fn expected(numbers: std::ops::Range<u32>) -> Vec<String> {
+        numbers.map(|number| format!("{number}\n")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_reader_goes_on_through_the_files_of_a_log() {
+        let place = tempfile::tempdir().unwrap();
+        let log = place.path().join("container.log");
+        let none = LogReader::open(&log, None).await.unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::NotFound);
+        rotate(&log);
+        append(&log, 0..10);
+        rotate(&log);
+        append(&log, 10..20);
+        let mut reader = LogReader::open(&log, None).await.unwrap();
+        assert_eq!(texts(&mut reader).await, expected(0..20));
+        // More in the present file, a whole one, and the next.
+        append(&log, 20..25);
+        rotate(&log);
+        append(&log, 25..30);
+        rotate(&log);
+        assert_eq!(texts(&mut reader).await, expected(20..30));
+        // In the moment between two renames there is no file of that name.
+        std::fs::rename(&log, log_file(&log, 1)).unwrap();
+        assert_eq!(reader.next().await.unwrap(), None);
+        std::fs::write(&log, "").unwrap();
+        append(&log, 30..40);
+        assert_eq!(texts(&mut reader).await, expected(30..40));
+        // Those that are gone are passed over, but for the one that is open.
+        append(&log, 40..41);
+        for number in 41..50 {
+            rotate(&log);
+            append(&log, number..number + 1);
+        }
+        let rest = texts(&mut reader).await;
+        assert_eq!(rest[0], "40\n");
+        assert_eq!(rest[1..], expected(45..50));
+    }
+
+    #[tokio::test]
+    async fn the_tail_reaches_into_older_files() {
+        let place = tempfile::tempdir().unwrap();
+        let log = place.path().join("container.log");
+        for file in 0..3 {
+            rotate(&log);
+            append(&log, file * 10..file * 10 + 10);
+        }
+        for (tail, first) in [(0, 30), (1, 29), (10, 20), (11, 19), (20, 10), (99, 0)] {
+            let mut reader = LogReader::open(&log, Some(tail)).await.unwrap();
+            assert_eq!(texts(&mut reader).await, expected(first..30), "tail {tail}");
+        }
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@
 
 mod cgroup;
 mod client;
+mod log_files;
 mod protocol;
 mod run_oci;
 pub(crate) mod shim;
@@ -17,6 +18,7 @@ pub(crate) mod spec;
 
 pub(crate) use cgroup::Cgroup;
 pub(crate) use client::{Shim, ShimError, ShimEvent, ShimEvents};
+pub(crate) use log_files::{LOG_FILES, log_file};
 pub(crate) use protocol::{
     AttachOptions, ExecSpec, ExitStatus, FailureKind, ShimConfig, ShimStatus, TerminalSize,
 };

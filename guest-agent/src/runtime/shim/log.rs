@@ -2,14 +2,18 @@
 //!
 //! A line of output is one entry; one longer than 16 KiB becomes several, of
 //! which only the last ends in a newline (as Docker's copier does it).
+//!
+//! A file that is full is put aside and a new one begun; of those put aside
+//! the oldest goes. Entries are never divided between files.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::stdio::Output;
 use super::time::{now_ns, rfc3339};
+use crate::runtime::log_files::{LOG_FILE_SIZE, LOG_FILES, log_file};
 
 /// The longest entry's text, bytes.
 const LONGEST: usize = 16 * 1024;
@@ -17,9 +21,14 @@ const LONGEST: usize = 16 * 1024;
 /// An open log.
 #[derive(Debug)]
 pub(super) struct Log {
+    path: PathBuf,
     file: File,
+    /// Counts the files from the oldest that there may be when it is opened.
+    number: u64,
     /// Bytes of whole entries in the file.
     length: u64,
+    /// The most of them.
+    size: u64,
     /// What came after the last newline, of output and of error.
     partial: [Vec<u8>; 2],
     failed: bool,
@@ -27,21 +36,40 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(path)?;
+        Self::with_size(path, LOG_FILE_SIZE)
+    }
+
+    /// Opens a log whose files become only so long, bytes.
+    pub(super) fn with_size(path: &Path, size: u64) -> io::Result<Self> {
+        let file = append_to(path)?;
         let length = file.metadata()?.len();
         Ok(Self {
+            path: path.to_owned(),
             file,
+            number: LOG_FILES - 1,
             length,
+            size,
             partial: [Vec::new(), Vec::new()],
             failed: false,
         })
     }
 
-    /// Returns how long the file is, in bytes of whole entries.
+    /// Returns the number of the file that is written.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns the number of the oldest file that there may be.
+    pub(super) fn oldest(&self) -> u64 {
+        self.number - (LOG_FILES - 1)
+    }
+
+    /// Returns where the file of that number is now.
+    pub(super) fn path(&self, number: u64) -> PathBuf {
+        log_file(&self.path, self.number - number)
+    }
+
+    /// Returns how long the file that is written is, in bytes of whole entries.
     pub(super) fn length(&self) -> u64 {
         self.length
     }
@@ -74,6 +102,25 @@ impl Log {
         self.write(&entries);
     }
 
+    /// Puts the file aside and begins a new one.
+    fn rotate(&mut self) -> io::Result<()> {
+        // Made first, so that a full disk changes nothing.
+        let new = self.path.with_extension("new");
+        let file = append_to(&new)?;
+        file.set_len(0)?;
+        for age in (0..LOG_FILES - 1).rev() {
+            match fs::rename(log_file(&self.path, age), log_file(&self.path, age + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        fs::rename(new, &self.path)?;
+        self.file = file;
+        self.number += 1;
+        self.length = 0;
+        Ok(())
+    }
+
     /// Writes what no newline ended, when no more comes.
     pub(super) fn flush(&mut self) {
         let mut entries = Vec::new();
@@ -90,6 +137,12 @@ impl Log {
         if entries.is_empty() {
             return;
         }
+        if self.length > 0 && self.length + entries.len() as u64 > self.size {
+            // Rather too long than not written.
+            if let Err(error) = self.rotate() {
+                eprintln!("a container's log cannot be put aside: {error}");
+            }
+        }
         match self.file.write_all(entries) {
             Ok(()) => {
                 self.length += entries.len() as u64;
@@ -105,6 +158,11 @@ impl Log {
             }
         }
     }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o640).open(path)
 }
 
 /// Writes one entry; returns how many bytes at the end belong to the next, not
@@ -204,6 +262,40 @@ mod tests {
     fn bytes_that_are_no_text_are_replaced_one_by_one() {
         let entries = logged(&[b"a\xff\xfe<b>\x01\n"]);
         assert_eq!(entries[0].0, "a\u{fffd}\u{fffd}<b>\u{1}\n");
+    }
+
+    #[test]
+    fn only_the_latest_files_stay_each_of_whole_entries() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("log");
+        let size = 1000;
+        let mut log = Log::with_size(&path, size).unwrap();
+        for number in 0..200 {
+            log.append(Output::Stdout, format!("{number}\n").as_bytes());
+        }
+        assert_eq!(
+            fs::read_dir(place.path()).unwrap().count() as u64,
+            LOG_FILES
+        );
+        let mut numbers = Vec::new();
+        for age in (0..LOG_FILES).rev() {
+            let text = fs::read_to_string(log_file(&path, age)).unwrap();
+            assert!(text.len() as u64 <= size);
+            for line in text.lines() {
+                let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+                let text = entry["log"].as_str().unwrap().trim();
+                numbers.push(text.parse::<u32>().unwrap());
+            }
+        }
+        let first = numbers[0];
+        assert!(first > 100);
+        assert!(numbers.into_iter().eq(first..200));
+        // Opened again it goes on where it was.
+        drop(log);
+        let mut log = Log::with_size(&path, size).unwrap();
+        let before = log.length();
+        log.append(Output::Stdout, b"more\n");
+        assert!(log.length() > before || log.number() == LOG_FILES);
     }
 
     proptest! {

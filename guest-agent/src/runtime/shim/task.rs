@@ -2,7 +2,6 @@
 //! streams, its log and the clients attached to it.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use super::log::Log;
@@ -31,7 +30,7 @@ pub(super) struct Task {
     pub(super) takes_input: bool,
     /// A client's end of input is the process's.
     input_ends_with_client: bool,
-    log: Option<(Log, PathBuf)>,
+    log: Option<Log>,
     drained: bool,
 }
 
@@ -52,17 +51,12 @@ impl Task {
     }
 
     /// Opens what the process is made with, for clients that came before it.
-    pub(super) fn open(
-        &mut self,
-        stdio: Stdio,
-        input_ends_with_client: bool,
-        log: Option<(Log, PathBuf)>,
-    ) {
+    pub(super) fn open(&mut self, stdio: Stdio, input_ends_with_client: bool, log: Option<Log>) {
         self.stdio = stdio;
         self.input_ends_with_client = input_ends_with_client;
         self.log = log;
         for stream in &mut self.streams {
-            stream.replay = replay(&self.log, stream.wants_log());
+            stream.replay = replay(self.log.as_ref(), stream.wants_log());
         }
     }
 
@@ -70,7 +64,7 @@ impl Task {
     /// than lose a byte; any other catches up from the log when it is slow.
     pub(super) fn attach(&mut self, mut stream: Stream, foreground: bool) {
         stream.foreground = foreground;
-        stream.replay = replay(&self.log, stream.wants_log());
+        stream.replay = replay(self.log.as_ref(), stream.wants_log());
         self.streams.push(stream);
     }
 
@@ -124,9 +118,8 @@ impl Task {
         if ends_now {
             self.drain(buffer);
         }
-        let log = self.log.as_ref().map(|(log, _)| log);
         for stream in &mut self.streams {
-            if let Some(log) = log {
+            if let Some(log) = &self.log {
                 catch_up(stream, log);
             }
             if let (Some(exit), true, true) = (&self.exit, self.drained, stream.replay.is_none()) {
@@ -163,7 +156,7 @@ impl Task {
                 self.distribute(output, &buffer[..count]);
             }
         }
-        if let Some((log, _)) = &mut self.log {
+        if let Some(log) = &mut self.log {
             log.flush();
         }
         self.stdio.close_input();
@@ -171,11 +164,11 @@ impl Task {
     }
 
     fn distribute(&mut self, output: Output, bytes: &[u8]) {
-        if let Some((log, path)) = &mut self.log {
+        if let Some(log) = &mut self.log {
             for stream in &mut self.streams {
                 let lags = !stream.foreground && stream.replay.is_none() && stream.is_slow();
                 if lags && !stream.is_finished() {
-                    stream.replay = Replay::open(path, log.length()).ok();
+                    stream.replay = Replay::from_now(log);
                     stream.ahead = OUTPUTS.map(|output| log.partial(output).len());
                 }
             }
@@ -189,9 +182,8 @@ impl Task {
     }
 }
 
-fn replay(log: &Option<(Log, PathBuf)>, wanted: bool) -> Option<Replay> {
-    let (_, path) = log.as_ref().filter(|_| wanted)?;
-    Replay::open(path, 0).ok()
+fn replay(log: Option<&Log>, wanted: bool) -> Option<Replay> {
+    Replay::from_start(log.filter(|_| wanted)?)
 }
 
 /// Brings a client from the log to the present, as far as it reads.
@@ -201,7 +193,7 @@ fn catch_up(stream: &mut Stream, log: &Log) {
             stream.replay = Some(replay);
             return;
         }
-        if let Some((output, text)) = replay.next(log.length()) {
+        if let Some((output, text)) = replay.next(log) {
             send_after_ahead(stream, output, text.as_bytes());
             stream.replay = Some(replay);
         } else {

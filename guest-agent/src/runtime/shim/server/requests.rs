@@ -124,10 +124,7 @@ impl Server {
             ));
         }
         let log = match &config.log {
-            Some(path) => {
-                let log = Log::open(path).map_err(io_failure("opening the container's log"))?;
-                Some((log, path.clone()))
-            }
+            Some(path) => Some(Log::open(path).map_err(io_failure("opening the container's log"))?),
             None => None,
         };
         let (stdio, streams, console) =
