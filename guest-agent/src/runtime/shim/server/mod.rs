@@ -18,9 +18,10 @@ use super::time::now_ns;
 use crate::runtime::Cgroup;
 use crate::runtime::protocol::{ExitStatus, Reply, ShimConfig, ShimStatus};
 
+mod making;
 mod requests;
 
-use requests::Making;
+use making::Making;
 
 /// The size of the one buffer that all bytes pass through.
 const BUFFER: usize = 32 * 1024;

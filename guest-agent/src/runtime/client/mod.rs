@@ -1,24 +1,24 @@
 //! `serve`'s side of a shim: an asynchronous client of the shim's socket.
 
-use std::collections::HashMap;
+mod connection;
+
 use std::fs;
-use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use libcontainer::oci_spec::runtime::Spec;
-use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, sendmsg, shutdown};
-use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::protocol::{
-    self, Answer, AttachOptions, Call, ExecSpec, ExitStatus, Failure, FailureKind, Reply, Request,
-    SOCKET, ShimConfig, ShimState, TerminalSize,
+    Answer, AttachOptions, Call, ExecSpec, ExitStatus, FailureKind, SOCKET, ShimConfig, ShimState,
+    TerminalSize,
 };
+use connection::Connection;
 
 /// What happens to a shim's processes, in order. After [`ShimEvent::Gone`]
 /// nothing more comes.
@@ -101,48 +101,6 @@ pub(crate) struct Shim {
     connection: Arc<Connection>,
 }
 
-#[derive(Debug)]
-struct Connection {
-    directory: PathBuf,
-    outgoing: mpsc::UnboundedSender<Outgoing>,
-    waiting: Arc<Waiting>,
-}
-
-#[derive(Debug)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    descriptor: Option<OwnedFd>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting(Mutex<Calls>);
-
-#[derive(Debug, Default)]
-struct Calls {
-    next: u64,
-    gone: bool,
-    pending: HashMap<u64, oneshot::Sender<Result<Answer, Failure>>>,
-}
-
-impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, Calls> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn settle(&self, number: u64, result: Result<Answer, Failure>) {
-        if let Some(caller) = self.lock().pending.remove(&number) {
-            // The caller may have stopped waiting.
-            let _ = caller.send(result);
-        }
-    }
-
-    fn end(&self) {
-        let mut calls = self.lock();
-        calls.gone = true;
-        calls.pending.clear();
-    }
-}
-
 impl Shim {
     /// Starts a shim for the container in `directory` (created where it is
     /// missing, on a tmpfs: sockets and the runtime's state live in it), and
@@ -196,7 +154,7 @@ impl Shim {
     pub(crate) async fn connect(directory: &Path) -> Result<(Self, ShimEvents), ShimError> {
         let path = directory.join(SOCKET);
         let stream = match UnixStream::connect(&path).await {
-            Ok(stream) => Arc::new(stream),
+            Ok(stream) => stream,
             Err(error)
                 if matches!(
                     error.kind(),
@@ -207,16 +165,8 @@ impl Shim {
             }
             Err(error) => return Err(ShimError::io("connecting to", &path)(error)),
         };
-        let (outgoing, queue) = mpsc::unbounded_channel();
-        let (events, receiver) = mpsc::unbounded_channel();
-        let waiting = Arc::new(Waiting::default());
-        tokio::spawn(write_requests(Arc::clone(&stream), queue));
-        tokio::spawn(read_replies(stream, Arc::clone(&waiting), events));
-        let connection = Arc::new(Connection {
-            directory: directory.to_owned(),
-            outgoing,
-            waiting,
-        });
+        let (connection, receiver) = Connection::new(stream, directory.to_owned());
+        let connection = Arc::new(connection);
         Ok((Self { connection }, receiver))
     }
 
@@ -316,7 +266,7 @@ impl Shim {
     ///
     /// [`ShimError::Gone`].
     pub(crate) async fn state(&self) -> Result<ShimState, ShimError> {
-        match self.call(Call::State, None).await? {
+        match self.connection.call(Call::State, None).await? {
             Answer::State(state) => Ok(state),
             _ => Err(ShimError::Gone),
         }
@@ -333,139 +283,13 @@ impl Shim {
     }
 
     async fn done(&self, call: Call, stream: Option<BorrowedFd<'_>>) -> Result<(), ShimError> {
-        self.call(call, stream).await.map(|_| ())
+        self.connection.call(call, stream).await.map(|_| ())
     }
 
     async fn pid(&self, call: Call, stream: Option<BorrowedFd<'_>>) -> Result<u32, ShimError> {
-        match self.call(call, stream).await? {
+        match self.connection.call(call, stream).await? {
             Answer::Pid(pid) => Ok(pid),
             _ => Err(ShimError::Gone),
-        }
-    }
-
-    async fn call(&self, call: Call, stream: Option<BorrowedFd<'_>>) -> Result<Answer, ShimError> {
-        let descriptor = stream
-            .map(|stream| stream.try_clone_to_owned())
-            .transpose()
-            .map_err(ShimError::io(
-                "duplicating a stream for",
-                &self.connection.directory,
-            ))?;
-        let (sender, receiver) = oneshot::channel();
-        let number = {
-            let mut calls = self.connection.waiting.lock();
-            if calls.gone {
-                return Err(ShimError::Gone);
-            }
-            calls.next += 1;
-            let number = calls.next;
-            calls.pending.insert(number, sender);
-            number
-        };
-        let bytes = protocol::encode(&Request {
-            number,
-            descriptor: descriptor.is_some(),
-            call,
-        });
-        self.connection
-            .outgoing
-            .send(Outgoing { bytes, descriptor })
-            .map_err(|_| ShimError::Gone)?;
-        match receiver.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Failure { kind, message })) => Err(ShimError::Refused { kind, message }),
-            Err(_) => Err(ShimError::Gone),
-        }
-    }
-}
-
-async fn write_requests(stream: Arc<UnixStream>, mut queue: mpsc::UnboundedReceiver<Outgoing>) {
-    while let Some(outgoing) = queue.recv().await {
-        if write_request(&stream, outgoing).await.is_err() {
-            break;
-        }
-    }
-    // Every Shim was dropped, or the shim has gone: the reading side ends too.
-    let _ = shutdown(stream.as_raw_fd(), Shutdown::Both);
-}
-
-async fn write_request(stream: &UnixStream, outgoing: Outgoing) -> io::Result<()> {
-    let Outgoing {
-        bytes,
-        mut descriptor,
-    } = outgoing;
-    let mut written = 0;
-    while written < bytes.len() {
-        stream.writable().await?;
-        let sent = stream.try_io(Interest::WRITABLE, || {
-            let raw = descriptor.as_ref().map(AsRawFd::as_raw_fd);
-            let control = raw.as_slice();
-            let control = [ControlMessage::ScmRights(control)];
-            let control = if raw.is_some() { &control[..] } else { &[] };
-            let count = sendmsg::<()>(
-                stream.as_raw_fd(),
-                &[IoSlice::new(&bytes[written..])],
-                control,
-                MsgFlags::MSG_NOSIGNAL,
-                None,
-            )?;
-            Ok(count)
-        });
-        match sent {
-            Ok(count) => {
-                written += count;
-                // It went with the first byte.
-                descriptor = None;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-async fn read_replies(
-    stream: Arc<UnixStream>,
-    waiting: Arc<Waiting>,
-    events: mpsc::UnboundedSender<ShimEvent>,
-) {
-    if let Err(error) = dispatch_replies(&stream, &waiting, &events).await {
-        tracing::debug!(%error, "a shim's connection failed");
-    }
-    waiting.end();
-    // The receiver may have been dropped by one who does not care.
-    let _ = events.send(ShimEvent::Gone);
-}
-
-async fn dispatch_replies(
-    stream: &UnixStream,
-    waiting: &Waiting,
-    events: &mpsc::UnboundedSender<ShimEvent>,
-) -> io::Result<()> {
-    let mut buffer = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        stream.readable().await?;
-        match stream.try_read(&mut chunk) {
-            Ok(0) => return Ok(()),
-            Ok(count) => buffer.extend_from_slice(&chunk[..count]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error),
-        }
-        while let Some(message) = protocol::take(&mut buffer)? {
-            let event = match serde_json::from_slice(&message)? {
-                Reply::Answer { number, answer } => {
-                    waiting.settle(number, Ok(answer));
-                    continue;
-                }
-                Reply::Failure { number, failure } => {
-                    waiting.settle(number, Err(failure));
-                    continue;
-                }
-                Reply::Exited(status) => ShimEvent::Exited(status),
-                Reply::ExecExited { exec, status } => ShimEvent::ExecExited { exec, status },
-            };
-            let _ = events.send(event);
         }
     }
 }
