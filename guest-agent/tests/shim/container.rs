@@ -193,17 +193,6 @@ impl Container {
         self.shim.exec(exec_spec(id, args), None).await
     }
 
-    pub(crate) async fn shim_resident(&self) -> u64 {
-        let pid = self.shim.state().await.unwrap().shim_pid;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS"))
-            .unwrap();
-        let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        kibibytes * 1024
-    }
-
     /// Deletes the container, and checks that nothing of it is left.
     pub(crate) async fn delete(&self) {
         self.shim.delete().await.unwrap();
@@ -347,6 +336,17 @@ pub(crate) async fn wait_until(condition: impl Fn() -> bool) {
     while !condition() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Returns how much of a process is in memory, KiB. The process does nothing
+/// for it, and so touches no page.
+pub(crate) fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS"))
+        .unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Tells whether a process sleeps in a write to a pipe.

@@ -234,11 +234,12 @@ test!(latency_of_a_whole_run_and_of_an_exec, async {
         collect(&mut client.split().0).await;
         phases[6].push(begin.elapsed());
         if round == ROUNDS - 1 {
-            let busy = container.shim_resident().await;
+            let shim = container.shim.state().await.unwrap().shim_pid;
+            let busy = resident(shim);
             // Only the passing of time makes it idle.
             tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-            let idle = container.shim_resident().await;
-            println!("shim, busy: {} KiB, idle: {} KiB", busy / 1024, idle / 1024);
+            let idle = resident(shim);
+            println!("shim, busy: {busy} KiB, idle: {idle} KiB");
             assert!(idle < busy);
         }
         container.delete().await;
