@@ -15,21 +15,13 @@ pub(crate) fn measure(_: &Engine) -> anyhow::Result<Vec<Figure>> {
     // An engine of its own, of which only the machine is started again.
     let engine = Engine::new()?;
     engine.succeed(&["machine", "start"])?;
-    let accelerator = engine.status()?["Accelerator"]
-        .as_str()
-        .context("no accelerator")?
-        .to_owned();
+    let bare_machine = BareMachine::like(&engine)?;
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         engine.succeed(&["machine", "stop"])?;
         let begun = Instant::now();
         engine.succeed(&["machine", "start"])?;
         ours.push(begun.elapsed().as_secs_f64());
-        let bare_machine = BareMachine {
-            accelerator: &accelerator,
-            memory: engine.status_number("Memory")?,
-            kernel_words: kernel_words(&engine)?,
-        };
         engine.succeed(&["machine", "stop"])?;
         bare.push(bare_machine.boot()?);
         engine.succeed(&["machine", "start"])?;
@@ -42,64 +34,48 @@ pub(crate) fn measure(_: &Engine) -> anyhow::Result<Vec<Figure>> {
     )])
 }
 
-/// Returns the command line of the engine's kernel, without what is for its init.
-fn kernel_words(engine: &Engine) -> anyhow::Result<String> {
-    let pid = engine.status_number("HypervisorPid")?;
-    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"))?;
-    let words = line
-        .split('\0')
-        .skip_while(|argument| *argument != "-append")
-        .nth(1)
-        .context("the engine's QEMU has no -append")?
-        .split(' ')
-        .filter(|word| !word.starts_with("wherry."));
-    Ok(words.collect::<Vec<_>>().join(" "))
-}
-
 /// A machine as the engine's, without its devices.
-struct BareMachine<'a> {
-    accelerator: &'a str,
-    /// Bytes.
-    memory: u64,
-    kernel_words: String,
+struct BareMachine {
+    /// The arguments of the engine's QEMU.
+    engines: Vec<String>,
 }
 
-impl BareMachine<'_> {
+impl BareMachine {
+    fn like(engine: &Engine) -> anyhow::Result<Self> {
+        let pid = engine.status_number("HypervisorPid")?;
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"))?;
+        Ok(Self {
+            engines: line.split('\0').map(str::to_owned).collect(),
+        })
+    }
+
+    /// Returns the value that the engine's QEMU has for an option.
+    fn value(&self, option: &str) -> anyhow::Result<&str> {
+        let mut arguments = self.engines.iter();
+        arguments.find(|argument| *argument == option);
+        let value = arguments.next();
+        value
+            .map(String::as_str)
+            .with_context(|| format!("the engine's QEMU has no {option}"))
+    }
+
     /// Boots the kernel with the bare init and returns the seconds until its line.
     fn boot(&self) -> anyhow::Result<f64> {
         let initramfs =
             std::env::var("WHERRY_BARE_INIT").context("run this by `cargo xtask bench`")?;
-        let programs = std::env::var("WHERRY_PROGRAMS")?;
-        let accelerator = match self.accelerator {
-            "tcg" => "tcg,thread=multi",
-            other => other,
-        };
+        let words = self.value("-append")?.split(' ');
+        let words: Vec<_> = words.filter(|word| !word.starts_with("wherry.")).collect();
         let begun = Instant::now();
         let mut child = Command::new(format!("qemu-system-{}", std::env::consts::ARCH))
-            .args([
-                "-M",
-                "microvm,pcie=on,acpi=on,rtc=on",
-                "-accel",
-                accelerator,
-            ])
-            .args([
-                "-smp",
-                "2",
-                "-cpu",
-                "max",
-                "-m",
-                &format!("{}M", self.memory >> 20),
-                "-nodefaults",
-                "-no-user-config",
-            ])
-            .args(["-display", "none", "-no-reboot", "-serial", "stdio"])
-            .args([
-                "-kernel",
-                &format!("{programs}/guest/kernel"),
-                "-initrd",
-                &initramfs,
-            ])
-            .args(["-append", &self.kernel_words])
+            .args(["-M", "microvm,pcie=on,acpi=on,rtc=on"])
+            .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+            .args(["-display", "none", "-serial", "stdio"])
+            .args(["-initrd", &initramfs, "-append", &words.join(" ")])
+            .args(["-accel", self.value("-accel")?])
+            .args(["-cpu", self.value("-cpu")?])
+            .args(["-smp", self.value("-smp")?])
+            .args(["-m", self.value("-m")?])
+            .args(["-kernel", self.value("-kernel")?])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;
