@@ -74,7 +74,7 @@ pub struct Frame {
 pub enum FrameError {
     /// The connection failed.
     #[error("the stream broke")]
-    Io(#[from] std::io::Error),
+    Io(#[source] std::io::Error),
     /// The connection closed before the other side said it was done.
     #[error("the stream was cut off before its end")]
     CutOff,
@@ -92,6 +92,17 @@ pub enum FrameError {
     /// A header or reply that is no valid message.
     #[error("a malformed message")]
     Malformed(#[from] prost::DecodeError),
+}
+
+impl From<std::io::Error> for FrameError {
+    fn from(error: std::io::Error) -> Self {
+        use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
+        // A socket that is closed with bytes unread resets the connection.
+        match error.kind() {
+            ConnectionReset | UnexpectedEof => Self::CutOff,
+            _ => Self::Io(error),
+        }
+    }
 }
 
 /// Returns the five bytes that begin a frame.
@@ -259,11 +270,8 @@ async fn read_exact(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut [u8],
 ) -> Result<(), FrameError> {
-    match stream.read_exact(buffer).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(FrameError::CutOff),
-        Err(error) => Err(FrameError::Io(error)),
-    }
+    stream.read_exact(buffer).await?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -308,6 +316,12 @@ mod tests {
         let wire = [Kind::Stdout as u8, 0, 0, 0, 4, b'a'];
         let result = block_on(read_frame(&mut wire.as_slice()));
         assert!(matches!(result, Err(FrameError::CutOff)));
+    }
+
+    #[test]
+    fn a_connection_that_is_reset_was_cut_off() {
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert!(matches!(FrameError::from(reset), FrameError::CutOff));
     }
 
     #[test]

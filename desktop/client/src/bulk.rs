@@ -59,7 +59,7 @@ pub enum StreamError {
 
 impl From<io::Error> for StreamError {
     fn from(error: io::Error) -> Self {
-        Self::Broken(FrameError::Io(error))
+        Self::Broken(error.into())
     }
 }
 
