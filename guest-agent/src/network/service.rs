@@ -4,12 +4,10 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use super::bridge::{Bridge, remove_other_ports};
 use super::context::{Context, lock};
@@ -22,10 +20,6 @@ use super::{Attachment, NetworkError, NetworkMode, SetupRequest, namespace, upli
 /// How many containers' networks are worked on at once. The kernel does one at
 /// a time anyway (rtnl_mutex); more would only be threads that wait.
 const AT_ONCE: usize = 4;
-
-/// How long a connection into a container may take. Nothing listening is known
-/// at once; this is for a container that drops packets.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The network of all containers. Clones are the same network.
 #[derive(Clone)]
@@ -150,10 +144,12 @@ impl Network {
             .socket(id, netns, TcpSocket::new_v4)
             .await?
             .map_err(failure)?;
-        let connecting = socket.connect(SocketAddr::from((address, port)));
-        let stream = timeout(CONNECT_TIMEOUT, connecting)
+        // Nothing listening is known at once. A container that drops packets,
+        // for one because the server's queue is full, is asked again for as long
+        // as the kernel does it, two minutes (tcp_syn_retries in ip-sysctl.rst).
+        let stream = socket
+            .connect(SocketAddr::from((address, port)))
             .await
-            .unwrap_or_else(|elapsed| Err(elapsed.into()))
             .map_err(failure)?;
         // Both ends of a published port see the bytes as they are written.
         stream.set_nodelay(true).map_err(failure)?;
