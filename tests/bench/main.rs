@@ -8,6 +8,7 @@ mod figure;
 mod forward;
 mod images;
 mod memory;
+mod vsock;
 
 use std::path::PathBuf;
 
@@ -33,6 +34,7 @@ const GROUPS: &[(&str, Group)] = &[
     ("boot", boot::measure),
     ("memory", memory::measure),
     ("commands", commands::measure),
+    ("vsock", vsock::measure),
     ("forward", forward::measure),
     ("images", images::measure),
 ];

@@ -80,7 +80,8 @@ async fn round_trip(vm: &Vm) {
         times.push(begun.elapsed());
     }
     times.sort();
-    println!("round trip: median {:?}", times[times.len() / 2]);
+    let median = times[times.len() / 2].as_secs_f64() * 1e3;
+    println!("round trip: {median:.3} ms");
 }
 
 /// Measures one stream, beside QEMU's port forwarding into the same guest.

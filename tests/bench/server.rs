@@ -1,0 +1,71 @@
+//! The server inside the guest for the figures of published ports. Compiled by
+//! the benchmark with plain `rustc`, without crates, so that it runs in an empty
+//! image.
+//!
+//! Port 5001 counts what comes and says how much it was, 5002 sends
+//! as many bytes as an 8-byte number in little endian asks for, 5003 echoes, 5004
+//! closes at once.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+
+const CHUNK: usize = 256 << 10;
+
+fn main() {
+    let servers: [(u16, fn(TcpStream) -> std::io::Result<()>); 4] =
+        [(5001, count), (5002, send), (5003, echo), (5004, close)];
+    let threads: Vec<_> = servers
+        .into_iter()
+        .map(|(port, serve)| {
+            let listener = TcpListener::bind(("0.0.0.0", port)).unwrap();
+            thread::spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    thread::spawn(move || serve(stream));
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+fn count(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    let mut total = 0;
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => return write!(stream, "{total}"),
+            length => total += length,
+        }
+    }
+}
+
+fn send(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut length = [0; 8];
+    stream.read_exact(&mut length)?;
+    let mut left = usize::try_from(u64::from_le_bytes(length)).unwrap_or(usize::MAX);
+    let buffer = vec![0; CHUNK];
+    while left > 0 {
+        let now = left.min(CHUNK);
+        stream.write_all(&buffer[..now])?;
+        left -= now;
+    }
+    Ok(())
+}
+
+fn echo(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => return stream.shutdown(Shutdown::Write),
+            length => stream.write_all(&buffer[..length])?,
+        }
+    }
+}
+
+fn close(_: TcpStream) -> std::io::Result<()> {
+    Ok(())
+}
