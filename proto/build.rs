@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "wherry/v1/system.proto",
         "wherry/v1/images.proto",
         "wherry/v1/containers.proto",
+        "wherry/v1/volumes.proto",
         "wherry/v1/stream.proto",
         "wherry/v1/machine.proto",
     ];

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     attach, completion, create, exec, images, import, info, inspect, kill, load, logs, machine, ps,
-    remove, remove_image, run, start, stop, version, wait,
+    remove, remove_image, run, start, stop, version, volume, wait,
 };
 use crate::failure::{ENGINE, FAILED};
 use crate::output;
@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Import(import::Arguments),
     /// Remove images
     Rmi(remove_image::Arguments),
+    /// Make, list and remove volumes, which outlive containers
+    Volume(volume::Arguments),
     /// Start, stop and watch the machine that containers run in
     Machine(machine::Arguments),
     /// Show the state of the whole engine

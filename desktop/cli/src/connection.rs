@@ -13,6 +13,7 @@ use wherry_proto::v1::engine_client::EngineClient;
 use wherry_proto::v1::images_client::ImagesClient;
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::system_client::SystemClient;
+use wherry_proto::v1::volumes_client::VolumesClient;
 use wherry_proto::v1::{MachineState, StartMachineRequest, StreamHeader};
 
 use crate::failure::Failure;
@@ -92,6 +93,11 @@ impl Connection {
     /// Returns a client of the guest's images.
     pub(crate) fn images(&self) -> ImagesClient<Channel> {
         ImagesClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Returns a client of the guest's volumes.
+    pub(crate) fn volumes(&self) -> VolumesClient<Channel> {
+        VolumesClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
     /// Returns a client of the guest as a whole.

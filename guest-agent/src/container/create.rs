@@ -1,14 +1,11 @@
 //! Making a container: checked, recorded, not yet running.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
-use wherry_proto::v1::mount::Kind;
 use wherry_proto::v1::{ContainerSpec, ImageConfig};
 
 use super::error::Error;
-use super::mount::{MountSource, ResolvedMount, open_bind_source};
 use super::record::Record;
 use super::{Container, Containers, blocking, chain, name, to_the_end, validate};
 use crate::image;
@@ -63,8 +60,9 @@ impl Containers {
                 registry.free_name(&name, &id);
                 drop(registry);
                 let _ = fs::remove_dir_all(self.paths(&id).directory);
+                let turn = self.volumes.turn();
                 for volume in made_volumes {
-                    let _ = self.volumes.remove(&volume);
+                    let _ = self.remove_unused_volume(&turn, &volume, &id);
                 }
                 Err(error)
             }
@@ -85,13 +83,15 @@ impl Containers {
             hostname => hostname.to_owned(),
         };
         self.check_runtime(record)?;
-        self.resolve_mounts(record, made_volumes)?;
+        let turn = self.volumes.turn();
+        self.resolve_mounts(record, &turn, made_volumes)?;
         let paths = self.paths(&record.id);
         let directory = &paths.directory;
         fs::create_dir_all(directory).map_err(|error| Error::path("making", directory, error))?;
         let container = Container::new(record.clone(), paths);
         // Registered before its root is made, so that the image cannot go in between.
         self.registry().insert(container.clone());
+        drop(turn);
         self.images
             .prepare_root(&record.image_id, &container.paths.directory)?;
         // Written last: a directory without a record is debris, and is cleared away.
@@ -125,65 +125,6 @@ impl Containers {
             }
             mode => mode,
         })
-    }
-
-    /// Finds the source of every mount, and adds the image's volumes.
-    fn resolve_mounts(
-        &self,
-        record: &mut Record,
-        made_volumes: &mut Vec<String>,
-    ) -> Result<(), Error> {
-        let mut mounts = Vec::new();
-        for mount in &record.spec.mounts {
-            let source = match mount.kind() {
-                Kind::Bind => {
-                    let path = std::path::PathBuf::from(&mount.source);
-                    open_bind_source(&self.places.shares, &path, &mount.host_source)?;
-                    MountSource::Bind {
-                        path,
-                        host: mount.host_source.clone(),
-                    }
-                }
-                Kind::Volume => self.volume(&mount.source, made_volumes)?,
-                Kind::Tmpfs | Kind::Unspecified => MountSource::Tmpfs,
-            };
-            mounts.push(ResolvedMount {
-                source,
-                target: mount.target.clone(),
-                read_only: mount.read_only,
-            });
-        }
-        let taken: BTreeSet<_> = mounts
-            .iter()
-            .map(|mount| mount.target.trim_end_matches('/').to_owned())
-            .collect();
-        for target in &record.image_config.volumes {
-            let plain = target.trim_end_matches('/');
-            if plain.starts_with('/') && !plain.contains("/../") && !taken.contains(plain) {
-                let source = self.volume("", made_volumes)?;
-                mounts.push(ResolvedMount {
-                    source,
-                    target: plain.to_owned(),
-                    read_only: false,
-                });
-            }
-        }
-        // A mount below another one comes after it.
-        mounts.sort_by_key(|mount| mount.target.matches('/').count());
-        record.mounts = mounts;
-        Ok(())
-    }
-
-    fn volume(&self, wanted: &str, made: &mut Vec<String>) -> Result<MountSource, Error> {
-        let anonymous = wanted.is_empty();
-        let name = match wanted {
-            "" => name::new_id().map_err(|error| Error::io("making up a volume's name", error))?,
-            name => name.to_owned(),
-        };
-        if self.volumes.ensure(&name)? {
-            made.push(name.clone());
-        }
-        Ok(MountSource::Volume { name, anonymous })
     }
 }
 

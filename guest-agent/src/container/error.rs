@@ -23,6 +23,9 @@ pub(crate) enum Error {
     /// No such image.
     #[error("No such image: {0}")]
     NoSuchImage(String),
+    /// No volume has this name.
+    #[error("get {0}: no such volume")]
+    NoSuchVolume(String),
     /// No such network.
     #[error("network {0} not found")]
     NoSuchNetwork(String),
@@ -96,6 +99,7 @@ impl Error {
             Self::NotFound(_)
             | Self::NoSuchExec(_)
             | Self::NoSuchImage(_)
+            | Self::NoSuchVolume(_)
             | Self::NoSuchNetwork(_) => Code::NotFound,
             Self::NameTaken { .. } => Code::AlreadyExists,
             Self::Invalid(_) | Self::Ambiguous(_) => Code::InvalidArgument,

@@ -1,7 +1,11 @@
 //! A container as it goes over the wire.
 
-use wherry_proto::v1;
+use std::path::Path;
 
+use wherry_proto::v1;
+use wherry_proto::v1::mount::Kind;
+
+use super::mount::{MountSource, ResolvedMount};
 use super::record::{Status, timestamp};
 use super::{Container, Containers, chain};
 use crate::image::Dependent;
@@ -67,6 +71,11 @@ impl Container {
             0 => 0,
             pid => crate::serve::resident(&pid.to_string()),
         };
+        let mounts = record
+            .mounts
+            .iter()
+            .map(|mount| mount_point(mount, &self.paths.volumes))
+            .collect();
         v1::Container {
             id: record.id,
             name: record.name,
@@ -90,6 +99,28 @@ impl Container {
             shim_pid: state.shim_pid,
             shim_resident,
             image_config: Some(record.image_config),
+            mounts,
         }
+    }
+}
+
+fn mount_point(mount: &ResolvedMount, volumes: &Path) -> v1::MountPoint {
+    let (kind, name, source) = match &mount.source {
+        MountSource::Bind { host, path } if host.is_empty() => {
+            (Kind::Bind, "", path.display().to_string())
+        }
+        MountSource::Bind { host, .. } => (Kind::Bind, "", host.clone()),
+        MountSource::Volume { name, .. } => {
+            let data = volumes.join(name).join("_data");
+            (Kind::Volume, name.as_str(), data.display().to_string())
+        }
+        MountSource::Tmpfs => (Kind::Tmpfs, "", String::new()),
+    };
+    v1::MountPoint {
+        kind: kind.into(),
+        name: name.to_owned(),
+        source,
+        target: mount.target.clone(),
+        read_only: mount.read_only,
     }
 }

@@ -19,6 +19,7 @@ mod exit;
 mod inspect;
 mod log;
 mod mount;
+mod mounts;
 mod name;
 mod record;
 mod registry;
@@ -225,6 +226,7 @@ impl Containers {
                 .join("shims")
                 .join(&id[..SHORT_ID.min(id.len())]),
             mounts: self.places.run.join("mounts").join(id),
+            volumes: self.places.root.join("volumes"),
         }
     }
 

@@ -17,6 +17,12 @@ pub(crate) struct ResolvedMount {
     /// Absolute, in the container.
     pub(crate) target: String,
     pub(crate) read_only: bool,
+    /// A new volume does not get what the image has at `target`.
+    #[serde(default)]
+    pub(crate) no_copy: bool,
+    /// Mount options of a tmpfs.
+    #[serde(default)]
+    pub(crate) options: Vec<String>,
 }
 
 /// What is mounted.

@@ -181,6 +181,8 @@ pub(crate) struct Paths {
     /// Where the sources of bind mounts are pinned. Never to be deleted with
     /// what is in it: that is the user's.
     pub(crate) mounts: PathBuf,
+    /// Where all volumes are.
+    pub(crate) volumes: PathBuf,
 }
 
 impl Paths {

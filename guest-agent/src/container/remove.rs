@@ -92,9 +92,7 @@ impl Containers {
             // From here on the removal goes on even after a crash.
             container.update(|record| record.state.status = Status::Removing)?;
             for name in anonymous {
-                if !self.volume_in_use(&name, &container.id) {
-                    self.volumes.remove(&name)?;
-                }
+                self.remove_unused_volume(&self.volumes.turn(), &name, &container.id)?;
             }
         }
         let directory = &container.paths.directory;
@@ -117,14 +115,6 @@ impl Containers {
             .map(drop)
             .unwrap_or_else(|_| delete(&gone));
         Ok(())
-    }
-
-    fn volume_in_use(&self, name: &str, except: &str) -> bool {
-        self.all().iter().filter(|container| container.id != except).any(|container| {
-            container.cell().record.mounts.iter().any(
-                |mount| matches!(&mount.source, MountSource::Volume { name: used, .. } if used == name),
-            )
-        })
     }
 }
 

@@ -32,7 +32,7 @@ impl Containers {
         events: Arc<Events>,
     ) -> Result<Arc<Self>, Error> {
         let containers = Arc::new(Self {
-            volumes: Volumes::new(places.root.join("volumes")),
+            volumes: Volumes::open(places.root.join("volumes"))?,
             places,
             images,
             network,

@@ -1,6 +1,7 @@
 //! A container's file system: its root, what is mounted into it, and the
 //! files that the agent writes for it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -64,10 +65,13 @@ pub(super) fn prepare(
     let mut mounts = Vec::new();
     for (number, mount) in record.mounts.iter().enumerate() {
         let kind = match &mount.source {
-            MountSource::Tmpfs => MountKind::Tmpfs(Vec::new()),
+            MountSource::Tmpfs => MountKind::Tmpfs(mount.options.clone()),
             MountSource::Volume { name, .. } => {
-                volumes.ensure(name)?;
-                volumes.fill(name, &root, &mount.target)?;
+                let durable = !record.spec.auto_remove;
+                volumes.ensure(&volumes.turn(), name, BTreeMap::new(), durable)?;
+                if !mount.no_copy {
+                    volumes.fill(name, &root, &mount.target, durable)?;
+                }
                 MountKind::Bind(volumes.data(name))
             }
             MountSource::Bind { path, host } => {

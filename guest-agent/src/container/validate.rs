@@ -9,7 +9,7 @@ use wherry_proto::v1::mount::Kind;
 use wherry_proto::v1::{ContainerSpec, ImageConfig, Mount, PortBinding};
 
 use super::error::Error;
-use super::{name, signal};
+use super::{mounts::parse_volumes_from, name, signal, volume};
 
 /// Less memory than this no container starts with, bytes; Docker's limit.
 const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
@@ -57,6 +57,9 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
     }
     resources(spec)?;
     mounts(&spec.mounts)?;
+    for wanted in &spec.volumes_from {
+        parse_volumes_from(wanted)?;
+    }
     ports(&spec.ports)
 }
 
@@ -147,12 +150,7 @@ fn mounts(mounts: &[Mount]) -> Result<(), Error> {
                     mount.source
                 ));
             }
-            Kind::Volume if !mount.source.is_empty() && !name::is_valid(&mount.source) => {
-                return invalid(format!(
-                    "create {0}: \"{0}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed",
-                    mount.source
-                ));
-            }
+            Kind::Volume if !mount.source.is_empty() => volume::check_name(&mount.source)?,
             _ => {}
         }
     }

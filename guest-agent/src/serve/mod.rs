@@ -8,6 +8,7 @@ mod options;
 mod resources;
 mod stream;
 mod system;
+mod volumes;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use tonic::transport::Server;
 use wherry_proto::v1::containers_server::ContainersServer;
 use wherry_proto::v1::images_server::ImagesServer;
 use wherry_proto::v1::system_server::SystemServer;
+use wherry_proto::v1::volumes_server::VolumesServer;
 use wherry_proto::{GRPC_PORT, GRPC_SOCKET, HOST_MOUNT, MAX_MESSAGE, STREAM_PORT, STREAM_SOCKET};
 
 use crate::container::{Containers, Places};
@@ -138,6 +140,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let system = SystemServer::new(system::SystemService::new(agent.clone()));
     let images = ImagesServer::new(images::ImagesService::new(agent.clone()))
         .max_encoding_message_size(MAX_MESSAGE);
+    let volumes = VolumesServer::new(volumes::VolumesService::new(agent.clone()))
+        .max_encoding_message_size(MAX_MESSAGE);
     let containers = ContainersServer::new(containers::ContainersService::new(agent))
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
@@ -146,6 +150,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         .initial_connection_window_size(WINDOW)
         .add_service(system)
         .add_service(images)
+        .add_service(volumes)
         .add_service(containers)
         .serve_with_incoming_shutdown(grpc, async move {
             let _ = ending.wait_for(|ending| *ending).await;

@@ -19,6 +19,7 @@ use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::images_client::ImagesClient;
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::system_client::SystemClient;
+use wherry_proto::v1::volumes_client::VolumesClient;
 use wherry_proto::v1::{
     AttachStream, ContainerSpec, CreateContainerRequest, ImportStream, LoadResult, LogsStream,
     StartContainerRequest, StreamHeader, StreamReply, WaitContainerRequest,
@@ -40,6 +41,7 @@ pub struct Agent {
     agent: Option<Child>,
     pub containers: ContainersClient<Channel>,
     pub images: ImagesClient<Channel>,
+    pub volumes: VolumesClient<Channel>,
     pub system: SystemClient<Channel>,
 }
 
@@ -72,6 +74,7 @@ impl Agent {
         let mut agent = Self {
             containers: ContainersClient::new(channel.clone()),
             images: ImagesClient::new(channel.clone()),
+            volumes: VolumesClient::new(channel.clone()),
             system: SystemClient::new(channel),
             directory,
             holder,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tonic::Code;
-use wherry_proto::v1::{InspectContainerRequest, InspectImageRequest};
+use wherry_proto::v1::{InspectContainerRequest, InspectImageRequest, InspectVolumeRequest};
 
 use crate::connection::Connection;
 use crate::failure::{FAILED, Failure, Outcome};
@@ -13,7 +13,7 @@ use crate::output::{self, Template};
     after_help = "Examples:\n  wherry inspect web\n  wherry inspect --format '{{.State.ExitCode}}' job\n  wherry inspect --format '{{json .Mounts}}' web"
 )]
 pub(crate) struct Arguments {
-    /// Containers or images, by name or id
+    /// Containers, images or volumes, by name or id
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 
@@ -30,18 +30,35 @@ pub(crate) struct Arguments {
 enum Kind {
     Container,
     Image,
+    Volume,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Outcome {
-    let template = match arguments.format.as_deref() {
+    let connection = Connection::to_machine().await?;
+    let kind = arguments.kind;
+    each(
+        &arguments.names,
+        arguments.format.as_deref(),
+        async |name| find(&connection, name, kind).await,
+    )
+    .await
+}
+
+/// Prints what `find` finds under each name, as `--format` says: goes on after
+/// a failure, reports each, and fails in the end if one did.
+pub(super) async fn each(
+    names: &[String],
+    format: Option<&str>,
+    find: impl AsyncFn(&str) -> Result<Value, Failure>,
+) -> Outcome {
+    let template = match format {
         None | Some("json") => None,
         Some(format) => Some(Template::parse(format)?),
     };
-    let connection = Connection::to_machine().await?;
     let mut found = Vec::new();
     let mut code = 0;
-    for name in &arguments.names {
-        let inspected = match find(&connection, name, arguments.kind).await {
+    for name in names {
+        let inspected = match find(name).await {
             Ok(value) => match &template {
                 Some(template) => template
                     .render(&value)
@@ -61,7 +78,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
             code = FAILED;
         }
     }
-    match arguments.format.as_deref() {
+    match format {
         None => output::print_json(&Value::Array(found))?,
         Some("json") => output::print_line(&Value::Array(found).to_string())?,
         Some(_) => {}
@@ -70,7 +87,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
 }
 
 async fn find(connection: &Connection, name: &str, kind: Option<Kind>) -> Result<Value, Failure> {
-    if kind != Some(Kind::Image) {
+    if kind.is_none_or(|kind| kind == Kind::Container) {
         let request = InspectContainerRequest {
             container: name.to_owned(),
         };
@@ -80,18 +97,27 @@ async fn find(connection: &Connection, name: &str, kind: Option<Kind>) -> Result
             Err(status) => return Err(status.into()),
         }
     }
-    let request = InspectImageRequest {
+    if kind.is_none_or(|kind| kind == Kind::Image) {
+        let request = InspectImageRequest {
+            name: name.to_owned(),
+        };
+        match connection.images().inspect(request).await {
+            Ok(image) => return Ok(output::inspect_image(&image.into_inner())),
+            // A name may be none at all for an image, "A" for one.
+            Err(status)
+                if kind.is_none()
+                    && matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {}
+            Err(status) => return Err(status.into()),
+        }
+    }
+    let request = InspectVolumeRequest {
         name: name.to_owned(),
     };
-    match connection.images().inspect(request).await {
-        Ok(image) => Ok(output::inspect_image(&image.into_inner())),
-        // A name may be none at all for an image, "A" for one.
-        Err(status)
-            if kind.is_none()
-                && matches!(status.code(), Code::NotFound | Code::InvalidArgument) =>
-        {
+    match connection.volumes().inspect(request).await {
+        Ok(volume) => Ok(output::inspect_volume(&volume.into_inner())),
+        Err(status) if kind.is_none() && status.code() == Code::NotFound => {
             Err(Failure::new(format!(
-                "there is no container and no image {name:?}: `wherry ps -a` and `wherry images` list what there is"
+                "there is no container, no image and no volume {name:?}: `wherry ps -a`, `wherry images` and `wherry volume ls` list what there is"
             )))
         }
         Err(status) => Err(status.into()),

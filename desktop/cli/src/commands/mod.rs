@@ -19,9 +19,11 @@ pub(crate) mod run;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod version;
+pub(crate) mod volume;
 pub(crate) mod wait;
 
 mod archive;
+mod confirm;
 mod session;
 
 use crate::cli::Command;
@@ -47,6 +49,7 @@ pub(crate) async fn run(command: Command) -> Outcome {
         Command::Load(arguments) => load::run(arguments).await,
         Command::Import(arguments) => import::run(arguments).await,
         Command::Rmi(arguments) => remove_image::run(arguments).await,
+        Command::Volume(arguments) => volume::run(arguments).await,
         Command::Machine(arguments) => machine::run(arguments).await,
         Command::Info(arguments) => info::run(arguments).await,
         Command::Version(arguments) => version::run(arguments).await,

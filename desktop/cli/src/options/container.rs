@@ -46,6 +46,10 @@ pub(crate) struct ContainerOptions {
     #[arg(long = "mount", value_name = "FIELDS", value_parser = parse_mount)]
     mounts: Vec<Mount>,
 
+    /// Mount what another container mounts: its volumes, and folders of the host
+    #[arg(long, value_name = "CONTAINER[:ro]")]
+    volumes_from: Vec<String>,
+
     /// Mount an empty file system in memory
     #[arg(long, value_name = "PATH", value_parser = parse_tmpfs)]
     tmpfs: Vec<Mount>,
@@ -207,6 +211,7 @@ impl ContainerOptions {
             terminal_rows: rows,
             terminal_columns: columns,
             stdin_once: self.interactive && !detached,
+            volumes_from: self.volumes_from.clone(),
             extra_hosts: self.add_host.clone(),
             dns: self.dns.iter().map(ToString::to_string).collect(),
         })

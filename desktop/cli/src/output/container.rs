@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 use wherry_proto::v1::container::Status;
 use wherry_proto::v1::mount::Kind;
-use wherry_proto::v1::{Container, ContainerSpec, ImageConfig, Mount, PortBinding};
+use wherry_proto::v1::{Container, ContainerSpec, ImageConfig, Mount, MountPoint, PortBinding};
 
 use super::human;
 use super::reference::short_id;
@@ -36,8 +36,16 @@ pub(crate) fn row(container: &Container, full: bool, now: SystemTime) -> Value {
     let labels: Vec<String> = sorted(&spec)
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    let mounts: Vec<&str> = spec.mounts.iter().map(mount_source).collect();
-    let volumes = spec
+    let mounts: Vec<&str> = container
+        .mounts
+        .iter()
+        .map(|mount| match mount.kind() {
+            Kind::Volume => mount.name.as_str(),
+            _ => mount.source.as_str(),
+        })
+        .filter(|source| !source.is_empty())
+        .collect();
+    let volumes = container
         .mounts
         .iter()
         .filter(|mount| mount.kind() == Kind::Volume)
@@ -229,7 +237,7 @@ pub(crate) fn inspect(container: &Container) -> Value {
         "Driver": "overlayfs",
         "Platform": "linux",
         "HostConfig": host_config(&spec),
-        "Mounts": spec.mounts.iter().map(mount).collect::<Vec<_>>(),
+        "Mounts": container.mounts.iter().map(mount).collect::<Vec<_>>(),
         "Config": config(container, &spec, &image),
         "NetworkSettings": network_settings(container, &spec),
     })
@@ -248,6 +256,7 @@ fn host_config(spec: &ContainerSpec) -> Value {
         .collect();
     json!({
         "Binds": binds,
+        "VolumesFrom": spec.volumes_from,
         "NetworkMode": network(spec),
         "PortBindings": port_map(&spec.ports),
         "AutoRemove": spec.auto_remove,
@@ -264,25 +273,25 @@ fn host_config(spec: &ContainerSpec) -> Value {
     })
 }
 
-fn mount(mount: &Mount) -> Value {
+fn mount(mount: &MountPoint) -> Value {
     let kind = match mount.kind() {
         Kind::Bind | Kind::Unspecified => "bind",
         Kind::Volume => "volume",
         Kind::Tmpfs => "tmpfs",
     };
-    let name = if kind == "volume" {
-        mount.source.as_str()
-    } else {
-        ""
-    };
-    json!({
+    let mut value = json!({
         "Type": kind,
-        "Name": name,
-        "Source": mount_source(mount),
+        "Source": mount.source,
         "Destination": mount.target,
         "Mode": if mount.read_only { "ro" } else { "" },
         "RW": !mount.read_only,
-    })
+        "Propagation": if kind == "bind" { "rprivate" } else { "" },
+    });
+    if kind == "volume" {
+        value["Name"] = mount.name.as_str().into();
+        value["Driver"] = "local".into();
+    }
+    value
 }
 
 fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> Value {
@@ -420,6 +429,7 @@ mod tests {
                     target: "/data".to_owned(),
                     read_only: true,
                     host_source: "/srv".to_owned(),
+                    ..Mount::default()
                 }],
                 ports: vec![binding("", 8000, 80)],
                 resources: Some(Resources {
@@ -445,6 +455,22 @@ mod tests {
             args: ["/docker-entrypoint.sh", "nginx", "-g", "daemon off;"]
                 .map(str::to_owned)
                 .to_vec(),
+            mounts: vec![
+                MountPoint {
+                    kind: Kind::Bind.into(),
+                    source: "/srv".to_owned(),
+                    target: "/data".to_owned(),
+                    read_only: true,
+                    ..MountPoint::default()
+                },
+                MountPoint {
+                    kind: Kind::Volume.into(),
+                    name: "cache".to_owned(),
+                    source: "/var/lib/wherry/volumes/cache/_data".to_owned(),
+                    target: "/cache".to_owned(),
+                    ..MountPoint::default()
+                },
+            ],
             image_config: Some(ImageConfig {
                 env: vec!["PATH=/usr/bin".to_owned()],
                 cmd: vec!["nginx".to_owned()],

@@ -8,6 +8,7 @@ mod listing;
 mod reference;
 mod table;
 mod template;
+mod volume;
 
 pub(crate) use container::{inspect as inspect_container, row as container_row, status_name};
 pub(crate) use human::duration as human_duration;
@@ -16,6 +17,7 @@ pub(crate) use listing::{Listing, print_listing};
 pub(crate) use reference::{familiar, normalised};
 pub(crate) use table::Table;
 pub(crate) use template::Template;
+pub(crate) use volume::{inspect as inspect_volume, row as volume_row};
 
 use std::io::{self, Write};
 

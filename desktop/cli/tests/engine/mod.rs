@@ -1,6 +1,8 @@
 //! An engine that speaks the real protocol on real sockets and plays its
 //! containers from a script: the command's first word says what each does.
 
+mod volumes;
+
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
@@ -16,6 +18,7 @@ use wherry_proto::v1::containers_server::{Containers, ContainersServer};
 use wherry_proto::v1::engine_server::{Engine, EngineServer};
 use wherry_proto::v1::images_server::{Images, ImagesServer};
 use wherry_proto::v1::stream_header::Purpose;
+use wherry_proto::v1::volumes_server::VolumesServer;
 use wherry_proto::v1::{self as v1, MachineProgress, MachineState, StreamReply};
 
 /// What the engine was asked, for tests to look at.
@@ -64,7 +67,8 @@ impl ScriptedEngine {
             let server = tonic::transport::Server::builder()
                 .add_service(EngineServer::new(state.clone()))
                 .add_service(ContainersServer::new(state.clone()))
-                .add_service(ImagesServer::new(state.clone()));
+                .add_service(ImagesServer::new(state.clone()))
+                .add_service(VolumesServer::new(state.clone()));
             tokio::spawn(server.serve_with_incoming(local::incoming(listener)));
             let streams = local::listen(&home.stream_socket()).await.unwrap();
             let state = state.clone();

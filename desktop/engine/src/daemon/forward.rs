@@ -43,6 +43,7 @@ impl<Name> Forward<Name> {
 pub(super) struct System;
 pub(super) struct Images;
 pub(super) struct Containers;
+pub(super) struct Volumes;
 
 impl NamedService for Forward<System> {
     const NAME: &'static str = "wherry.v1.System";
@@ -54,6 +55,10 @@ impl NamedService for Forward<Images> {
 
 impl NamedService for Forward<Containers> {
     const NAME: &'static str = "wherry.v1.Containers";
+}
+
+impl NamedService for Forward<Volumes> {
+    const NAME: &'static str = "wherry.v1.Volumes";
 }
 
 impl Forward<System> {
@@ -70,6 +75,12 @@ impl Forward<Images> {
 
 impl Forward<Containers> {
     pub(super) fn containers(link: Arc<MachineLink>) -> Self {
+        Self::new(link)
+    }
+}
+
+impl Forward<Volumes> {
+    pub(super) fn volumes(link: Arc<MachineLink>) -> Self {
         Self::new(link)
     }
 }

@@ -94,6 +94,7 @@ pub async fn run(home: Home) -> Result<(), DaemonError> {
         .add_service(EngineServer::new(EngineService::new(link.clone(), end)))
         .add_service(Forward::system(link.clone()))
         .add_service(Forward::images(link.clone()))
+        .add_service(Forward::volumes(link.clone()))
         .add_service(Forward::containers(link))
         .serve_with_incoming_shutdown(local::incoming(listener), until)
         .await?;

@@ -1,56 +1,29 @@
-//! Volumes: directories that outlive containers, in `volumes/NAME/_data`.
+//! A volume's first use: what the image has at its mount point goes into it.
 
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::PoisonError;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
-use super::copy::copy_directory;
-use super::error::Error;
-
-/// The volumes of the data disk.
-#[derive(Debug)]
-pub(super) struct Volumes {
-    directory: PathBuf,
-    /// Held while volumes are made, filled or removed.
-    turn: Mutex<()>,
-}
+use super::Volumes;
+use crate::container::copy::copy_directory;
+use crate::container::error::Error;
 
 impl Volumes {
-    /// Names the directory of all volumes.
-    pub(super) fn new(directory: PathBuf) -> Self {
-        Self {
-            directory,
-            turn: Mutex::new(()),
-        }
-    }
-
-    /// Where a volume's files are.
-    pub(super) fn data(&self, name: &str) -> PathBuf {
-        self.directory.join(name).join("_data")
-    }
-
-    /// Makes a volume where there is none of this name, and tells whether it did.
-    pub(super) fn ensure(&self, name: &str) -> Result<bool, Error> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let data = self.data(name);
-        if data.is_dir() {
-            return Ok(false);
-        }
-        fs::create_dir_all(&data).map_err(|error| {
-            let _ = fs::remove_dir(self.directory.join(name));
-            Error::path("making the volume", &data, error)
-        })?;
-        Ok(true)
-    }
-
     /// Fills an empty volume with what the image has at `target`, as Docker
-    /// does on a volume's first use. All of it or nothing.
-    pub(super) fn fill(&self, name: &str, root: &Path, target: &str) -> Result<(), Error> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    /// does on a volume's first use. All of it or nothing; with `durable` also
+    /// after a power cut.
+    pub(in crate::container) fn fill(
+        &self,
+        name: &str,
+        root: &Path,
+        target: &str,
+        durable: bool,
+    ) -> Result<(), Error> {
+        let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
         let data = self.data(name);
         let failed = |error: io::Error| Error::path("filling the volume", &data, error);
         if fs::read_dir(&data).map_err(failed)?.next().is_some() {
@@ -63,24 +36,16 @@ impl Volumes {
         let _ = fs::remove_dir_all(&half_made);
         let copied = fs::create_dir(&half_made)
             .and_then(|()| copy_directory(&source, &half_made))
+            .and_then(|()| match durable {
+                true => Ok(rustix::fs::syncfs(fs::File::open(&half_made)?)?),
+                false => Ok(()),
+            })
             // Replaces the empty directory.
             .and_then(|()| fs::rename(&half_made, &data));
         copied.map_err(|error| {
             let _ = fs::remove_dir_all(&half_made);
             failed(error)
         })
-    }
-
-    /// Removes a volume, if it is there.
-    pub(super) fn remove(&self, name: &str) -> Result<(), Error> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let directory = self.directory.join(name);
-        match fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::path("removing the volume", &directory, error))
-            }
-            _ => Ok(()),
-        }
     }
 }
 
@@ -101,6 +66,15 @@ fn directory_in_image(root: &Path, target: &str) -> io::Result<Option<OwnedFd>> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
+    fn volumes(store: &Path) -> Volumes {
+        let volumes = Volumes::open(store.join("volumes")).unwrap();
+        volumes
+            .ensure(&volumes.turn(), "data", BTreeMap::new(), false)
+            .unwrap();
+        volumes
+    }
 
     #[test]
     fn an_empty_volume_is_filled_once() {
@@ -108,18 +82,14 @@ mod tests {
         let store = tempfile::tempdir().unwrap();
         fs::create_dir_all(image.path().join("var/data")).unwrap();
         fs::write(image.path().join("var/data/file"), "image").unwrap();
-        let volumes = Volumes::new(store.path().join("volumes"));
-        assert!(volumes.ensure("data").unwrap());
-        assert!(!volumes.ensure("data").unwrap());
-        volumes.fill("data", image.path(), "/var/data").unwrap();
+        let volumes = volumes(store.path());
+        let fill = || volumes.fill("data", image.path(), "/var/data", true);
+        fill().unwrap();
         let file = volumes.data("data").join("file");
         assert_eq!(fs::read_to_string(&file).unwrap(), "image");
         fs::write(&file, "changed").unwrap();
-        volumes.fill("data", image.path(), "/var/data").unwrap();
+        fill().unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "changed");
-        volumes.remove("data").unwrap();
-        volumes.remove("data").unwrap();
-        assert!(!file.exists());
     }
 
     #[test]
@@ -127,9 +97,10 @@ mod tests {
         let image = tempfile::tempdir().unwrap();
         let store = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/", image.path().join("top")).unwrap();
-        let volumes = Volumes::new(store.path().join("volumes"));
-        volumes.ensure("data").unwrap();
-        volumes.fill("data", image.path(), "/top/etc").unwrap();
+        let volumes = volumes(store.path());
+        volumes
+            .fill("data", image.path(), "/top/etc", false)
+            .unwrap();
         assert_eq!(fs::read_dir(volumes.data("data")).unwrap().count(), 0);
     }
 }

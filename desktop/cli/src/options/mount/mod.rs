@@ -1,5 +1,10 @@
 //! `-v`, `--mount` and `--tmpfs`.
 
+mod fields;
+mod tmpfs;
+
+pub(crate) use tmpfs::parse_tmpfs;
+
 use std::path::{Component, Path, PathBuf};
 
 use wherry_proto::v1::Mount;
@@ -13,26 +18,6 @@ pub(crate) fn parse_volume(text: &str) -> Result<Mount, String> {
 /// Parses the value of `--mount`: `type=bind,source=…,target=…[,readonly]`.
 pub(crate) fn parse_mount(text: &str) -> Result<Mount, String> {
     Syntax::of_this_host()?.mount(text)
-}
-
-/// Parses the value of `--tmpfs`: `CONTAINER_PATH[:OPTIONS]`.
-pub(crate) fn parse_tmpfs(text: &str) -> Result<Mount, String> {
-    let (target, options) = text.split_once(':').unwrap_or((text, ""));
-    let mut read_only = false;
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" => read_only = true,
-            // The last three are how a tmpfs is mounted anyway.
-            "rw" | "noexec" | "nosuid" | "nodev" => {}
-            option => return Err(format!("the option {option:?} of a tmpfs is not supported")),
-        }
-    }
-    Ok(Mount {
-        kind: Kind::Tmpfs.into(),
-        target: target_path(target)?,
-        read_only,
-        ..Mount::default()
-    })
 }
 
 /// How host paths look.
@@ -61,10 +46,11 @@ impl Syntax {
                 return Err("too many colons: write -v HOST_PATH:CONTAINER_PATH[:ro]".to_owned());
             }
         };
-        let mut read_only = false;
+        let (mut read_only, mut no_copy) = (false, false);
         for option in options.split(',').filter(|option| !option.is_empty()) {
             match option {
                 "ro" | "readonly" => read_only = true,
+                "nocopy" => no_copy = true,
                 // Labels for SELinux and hints for the caches of other engines:
                 // nothing here depends on them.
                 "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" => {}
@@ -76,68 +62,13 @@ impl Syntax {
                 "nothing stands before the colon: write -v HOST_PATH:CONTAINER_PATH".to_owned(),
             );
         }
-        self.of(None, source, target, read_only)
-    }
-
-    fn mount(&self, text: &str) -> Result<Mount, String> {
-        let (mut kind, mut source, mut target, mut read_only) = (None, "", "", false);
-        for field in text.split(',') {
-            let (key, value) = field
-                .split_once('=')
-                .map_or((field, None), |(key, value)| (key, Some(value)));
-            let given = || {
-                value
-                    .filter(|value| !value.is_empty())
-                    .ok_or_else(|| format!("{key} needs a value: {key}=…"))
-            };
-            match key {
-                "type" => {
-                    kind = Some(match given()? {
-                        "bind" => Kind::Bind,
-                        "volume" => Kind::Volume,
-                        "tmpfs" => Kind::Tmpfs,
-                        other => {
-                            return Err(format!(
-                                "the type {other:?} is unknown: use bind, volume or tmpfs"
-                            ));
-                        }
-                    });
-                }
-                "source" | "src" => source = given()?,
-                "target" | "dst" | "destination" => target = given()?,
-                "readonly" | "ro" => {
-                    read_only = match value {
-                        None | Some("true" | "1") => true,
-                        Some("false" | "0") => false,
-                        Some(other) => {
-                            return Err(format!("{key}={other} is neither true nor false"));
-                        }
-                    };
-                }
-                // As for -v.
-                "consistency" => {}
-                other => {
-                    return Err(format!(
-                        "the field {other:?} is unknown: use type, source, target and readonly, \
-                         as in type=bind,source=/srv,target=/data,readonly"
-                    ));
-                }
-            }
+        let mount = self.of(None, source, target, read_only)?;
+        if no_copy && mount.kind() != Kind::Volume {
+            return Err(
+                "nocopy is for volumes: a folder of the host is never copied to".to_owned(),
+            );
         }
-        if target.is_empty() {
-            return Err("target is missing: where in the container, as in target=/data".to_owned());
-        }
-        let kind = kind.unwrap_or(Kind::Volume);
-        match kind {
-            Kind::Bind if source.is_empty() => {
-                return Err(
-                    "source is missing: which folder of the host, as in source=/srv".to_owned(),
-                );
-            }
-            Kind::Tmpfs if !source.is_empty() => return Err("a tmpfs has no source".to_owned()),
-            _ => {}
-        }
-        self.of(Some(kind), source, target, read_only)
+        Ok(Mount { no_copy, ..mount })
     }
 
     /// Makes the mount; without a kind, a source that looks like a path is a bind.
@@ -266,7 +197,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn unix() -> Syntax {
+    pub(super) fn unix() -> Syntax {
         Syntax {
             windows: false,
             current: PathBuf::from("/home/me/work"),
@@ -280,23 +211,24 @@ mod tests {
         }
     }
 
-    fn bind(host_source: &str, target: &str, read_only: bool) -> Mount {
+    pub(super) fn bind(host_source: &str, target: &str, read_only: bool) -> Mount {
         Mount {
             kind: Kind::Bind.into(),
             source: String::new(),
             target: target.to_owned(),
             read_only,
             host_source: host_source.to_owned(),
+            ..Mount::default()
         }
     }
 
-    fn named(source: &str, target: &str, read_only: bool) -> Mount {
+    pub(super) fn named(source: &str, target: &str, read_only: bool) -> Mount {
         Mount {
             kind: Kind::Volume.into(),
             source: source.to_owned(),
             target: target.to_owned(),
             read_only,
-            host_source: String::new(),
+            ..Mount::default()
         }
     }
 
@@ -355,61 +287,6 @@ mod tests {
             let error = unix().volume(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn mounts_are_read_field_by_field() {
-        for (text, expected) in [
-            (
-                "type=bind,source=/srv,target=/data",
-                bind("/srv", "/data", false),
-            ),
-            (
-                "type=bind,src=.,dst=/data,readonly",
-                bind("/home/me/work", "/data", true),
-            ),
-            (
-                "type=bind,source=rel,destination=/d,ro=false",
-                bind("/home/me/work/rel", "/d", false),
-            ),
-            (
-                "type=volume,source=cache,target=/data",
-                named("cache", "/data", false),
-            ),
-            ("source=cache,target=/data", named("cache", "/data", false)),
-            ("target=/data", named("", "/data", false)),
-        ] {
-            assert_eq!(unix().mount(text), Ok(expected), "{text}");
-        }
-        let tmpfs = unix().mount("type=tmpfs,target=/run").unwrap();
-        assert_eq!((tmpfs.kind(), tmpfs.target.as_str()), (Kind::Tmpfs, "/run"));
-    }
-
-    #[test]
-    fn a_wrong_mount_says_what_is_right() {
-        for (text, words) in [
-            ("type=bind,source=/srv", "target is missing"),
-            ("type=bind,target=/data", "source is missing"),
-            ("type=nfs,target=/data", "bind, volume or tmpfs"),
-            ("type=bind,source=,target=/data", "needs a value"),
-            ("type=tmpfs,source=/a,target=/data", "no source"),
-            ("type=bind,source=/a,target=/data,shiny", "\"shiny\""),
-            ("type=bind,source=/a,target=/data,ro=maybe", "neither"),
-        ] {
-            let error = unix().mount(text).unwrap_err();
-            assert!(error.contains(words), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_tmpfs_takes_its_path_and_refuses_options_by_name() {
-        assert!(parse_tmpfs("/run:ro").unwrap().read_only);
-        assert!(
-            parse_tmpfs("/run:size=64m")
-                .unwrap_err()
-                .contains("size=64m")
-        );
-        assert!(parse_tmpfs("run").unwrap_err().contains("absolute"));
     }
 
     proptest! {
