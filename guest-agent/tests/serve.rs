@@ -149,6 +149,7 @@ async fn a_container_stops_on_its_signal_and_is_killed_when_it_does_not() {
     let stop = |container: &str, seconds| StopContainerRequest {
         container: container.to_owned(),
         timeout_seconds: Some(seconds),
+        ..Default::default()
     };
     within(agent.containers.stop(stop(&polite, 50)))
         .await

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use crate::commands::container::{ContainerCommand, ContainerGroup};
 use crate::commands::{
-    attach, completion, create, exec, images, import, info, inspect, kill, load, logs, machine, ps,
-    remove, remove_image, run, start, stop, version, volume, wait,
+    completion, images, import, info, inspect, load, machine, remove_image, version, volume,
 };
 use crate::failure::{ENGINE, FAILED};
 use crate::output;
@@ -46,28 +46,8 @@ Environment:
 /// Every command, in the order of the help.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Create a container from an image and run it
-    Run(run::Arguments),
-    /// Create a container without starting it
-    Create(create::Arguments),
-    /// Start containers that are not running
-    Start(start::Arguments),
-    /// List containers
-    Ps(ps::Arguments),
-    /// Run a command in a running container
-    Exec(exec::Arguments),
-    /// Show what a container has written
-    Logs(logs::Arguments),
-    /// Sit at the input and output of a running container
-    Attach(attach::Arguments),
-    /// Wait until containers end, and print their exit codes
-    Wait(wait::Arguments),
-    /// Stop running containers
-    Stop(stop::Arguments),
-    /// Send running containers a signal
-    Kill(kill::Arguments),
-    /// Remove containers
-    Rm(remove::Arguments),
+    #[command(flatten)]
+    Container(ContainerCommand),
     /// Show everything about containers or images, as JSON
     Inspect(inspect::Arguments),
     /// List images
@@ -80,6 +60,12 @@ pub(crate) enum Command {
     Rmi(remove_image::Arguments),
     /// Make, list and remove volumes, which outlive containers
     Volume(volume::Arguments),
+    /// The commands on containers, and those to list and prune them
+    #[command(name = "container")]
+    ContainerGroup {
+        #[command(subcommand)]
+        command: ContainerGroup,
+    },
     /// Start, stop and watch the machine that containers run in
     Machine(machine::Arguments),
     /// Show the state of the whole engine
@@ -94,8 +80,8 @@ impl Command {
     /// Returns the exit code where the command fails without one of its own.
     pub(crate) fn failure_code(&self) -> u8 {
         match self {
-            Self::Run(_) | Self::Exec(_) | Self::Attach(_) => ENGINE,
-            Self::Start(start) if start.attaches() => ENGINE,
+            Self::Container(command) => command.failure_code(),
+            Self::ContainerGroup { command } => command.failure_code(),
             _ => FAILED,
         }
     }
@@ -133,9 +119,14 @@ fn usage_error(error: &clap::Error, arguments: &[OsString]) -> String {
     let said = said.join(" ").replace(" tip: ", ": ");
     let said = said.strip_prefix("error: ").unwrap_or(&said);
     let known = <Cli as clap::CommandFactory>::command();
-    let command = arguments
-        .get(1)
-        .and_then(|name| known.find_subcommand(name))
-        .map_or_else(String::new, |command| format!(" {}", command.get_name()));
-    format!("{said}; see `wherry{command} --help`")
+    let mut command = &known;
+    let mut path = String::new();
+    for name in arguments.iter().skip(1) {
+        let Some(found) = command.find_subcommand(name) else {
+            break;
+        };
+        path = format!("{path} {}", found.get_name());
+        command = found;
+    }
+    format!("{said}; see `wherry{path} --help`")
 }

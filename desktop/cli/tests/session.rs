@@ -251,3 +251,43 @@ fn a_terminal_is_raw_while_the_container_has_it_and_as_before_afterwards() {
     assert_eq!((spec.terminal_rows, spec.terminal_columns), (33, 101));
     assert!(asked.sizes.contains(&(33, 101)), "{:?}", asked.sizes);
 }
+
+#[test]
+fn prune_asks_first_and_tells_what_is_gone() {
+    let engine = ScriptedEngine::start();
+    let output = engine.run(&["container", "prune"], b"n\n");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("Deleted"));
+    let output = engine.run(&["container", "prune"], b"y\n");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        said.contains("[y/N] Deleted Containers:\n0123456789abcdef"),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("\n\nTotal reclaimed space: 1.5kB\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_command_behind_container_is_the_command() {
+    let engine = ScriptedEngine::start();
+    let output = engine.run(&["container", "run", "image", "both"], b"");
+    assert_eq!(output.status.code(), Some(3));
+    let output = engine.run(&["container", "ls", "-q"], b"");
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let output = engine.run(&["container", "run", "--bad", "image"], b"");
+    assert_eq!(output.status.code(), Some(125));
+    assert!(errors(&output).ends_with("see `wherry container run --help`\n"));
+}
+
+#[test]
+fn top_passes_its_arguments_on() {
+    let engine = ScriptedEngine::start();
+    let output = engine.run(&["top", "web", "-o", "pid"], b"");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "PID       CMD\n-o        pid\n"
+    );
+}

@@ -36,6 +36,9 @@ impl Containers {
         if container.phase.borrow().removed {
             return Err((Error::NotFound(reference.to_owned()), stream));
         }
+        if let Err(error) = container.not_paused("unpause it before attaching to it") {
+            return Err((error, stream));
+        }
         let shim = match self.shim(&container).await {
             Ok(shim) => shim,
             Err(error) => return Err((error, stream)),

@@ -33,6 +33,10 @@ impl Containers {
             }
         }
         let mode = self.network_mode(&spec)?;
+        if let NetworkMode::Container(target) = &mode {
+            // By id, which stays when the name changes.
+            spec.network = format!("container:{target}");
+        }
         check_names(&spec)?;
         let mut warnings = Vec::new();
         if !spec.ports.is_empty() && mode != NetworkMode::Bridge {

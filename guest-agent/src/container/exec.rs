@@ -45,6 +45,7 @@ impl Containers {
     pub(crate) fn create_exec(&self, request: v1::CreateExecRequest) -> Result<String, Error> {
         let container = self.find(&request.container)?;
         running(&container)?;
+        container.not_paused("unpause the container before exec")?;
         if request.cmd.first().is_none_or(String::is_empty) {
             return Err(Error::Invalid("No exec command specified".to_owned()));
         }

@@ -59,20 +59,14 @@ impl Containers {
         let shim = container.cell().shim.take();
         self.clean_up(container, shim).await;
         let cleaned = begun.elapsed();
-        let auto_remove = container.cell().record.spec.auto_remove;
+        let auto_remove = {
+            let cell = container.cell();
+            cell.record.spec.auto_remove && !cell.stays
+        };
         if status.oom_killed {
             self.publish(container, "oom", &[]);
         }
-        let saved = container.update(|record| {
-            record.state.status = Status::Exited;
-            record.state.exit_code = status.code;
-            record.state.oom_killed = status.oom_killed;
-            record.state.finished = status.finished_ns;
-            record.state.pid = 0;
-            record.state.shim_pid = 0;
-            record.state.ports.clear();
-            record.state.address = Default::default();
-        });
+        let saved = container.update(|record| record.state.end(&status));
         if let Err(error) = saved {
             // The shim's own note of the exit still is on the disk.
             tracing::error!(container = container.id, "{}", chain(&error));

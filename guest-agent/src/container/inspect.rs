@@ -63,6 +63,7 @@ impl Container {
         let state = record.state;
         let status = match state.status {
             Status::Created => v1::container::Status::Created,
+            Status::Running if state.paused => v1::container::Status::Paused,
             Status::Running => v1::container::Status::Running,
             Status::Exited => v1::container::Status::Exited,
             Status::Removing => v1::container::Status::Dead,

@@ -21,14 +21,20 @@ mod log;
 mod mount;
 mod mounts;
 mod name;
+mod pause;
+mod prune;
 mod record;
 mod registry;
 mod remove;
+mod rename;
+mod restart;
 mod restore;
 mod root;
 mod signal;
+mod size;
 mod start;
 mod stop;
+mod top;
 mod validate;
 mod volume;
 mod wait;
@@ -95,6 +101,8 @@ struct Cell {
     shim: Option<Shim>,
     /// Clients attached before the start; see [`attach`].
     waiting_clients: usize,
+    /// It is being restarted, and is not removed when it ends.
+    stays: bool,
 }
 
 /// What those who wait for a container look at.
@@ -132,6 +140,7 @@ impl Container {
                 record,
                 shim: None,
                 waiting_clients: 0,
+                stays: false,
             }),
             phase: watch::Sender::new(phase),
         })

@@ -10,6 +10,7 @@ use wherry_proto::v1::{ContainerSpec, ImageConfig, PortBinding};
 
 use super::error::Error;
 use super::mount::ResolvedMount;
+use crate::runtime::ExitStatus;
 
 /// The version of the record's form. A record of a newer one is refused, so
 /// that a downgraded agent loses nothing.
@@ -39,6 +40,8 @@ pub(crate) struct State {
     pub(crate) status: Status,
     /// 0 to 255; 128 and the signal's number when killed by one.
     pub(crate) exit_code: i32,
+    /// Its processes are held; it counts as running.
+    pub(crate) paused: bool,
     pub(crate) oom_killed: bool,
     /// Why the start failed.
     pub(crate) error: String,
@@ -51,6 +54,21 @@ pub(crate) struct State {
     /// As bound on the host.
     pub(crate) ports: Vec<PortBinding>,
     pub(crate) address: Address,
+}
+
+impl State {
+    /// Notes that the process has ended.
+    pub(crate) fn end(&mut self, exit: &ExitStatus) {
+        self.status = Status::Exited;
+        self.exit_code = exit.code;
+        self.oom_killed = exit.oom_killed;
+        self.finished = exit.finished_ns;
+        self.paused = false;
+        self.pid = 0;
+        self.shim_pid = 0;
+        self.ports.clear();
+        self.address = Address::default();
+    }
 }
 
 /// Where the container is in its network.

@@ -38,6 +38,12 @@ impl Containers {
                 if container.status() != Status::Running {
                     return containers.remove_stopped(&container, volumes).await;
                 }
+                if !force && container.is_paused() {
+                    return Err(Error::State(format!(
+                        "cannot remove container \"/{}\": container is paused and must be unpaused first",
+                        container.name()
+                    )));
+                }
                 if !force {
                     return Err(Error::State(format!(
                         "cannot remove container \"/{}\": container is running: stop the container before removing or force remove",

@@ -138,6 +138,7 @@ impl Containers {
             record.state.status = Status::Running;
             record.state.shim_pid = state.shim_pid;
             record.state.pid = state.pid;
+            record.state.paused = state.paused;
         });
         if let Err(error) = saved {
             tracing::error!(container = container.id, "{}", chain(&error));
@@ -161,16 +162,7 @@ impl Containers {
         .await;
         if container.status() == Status::Running {
             let exit = last_exit(container, unknown());
-            let saved = container.update(|record| {
-                record.state.status = Status::Exited;
-                record.state.exit_code = exit.code;
-                record.state.oom_killed = exit.oom_killed;
-                record.state.finished = exit.finished_ns;
-                record.state.pid = 0;
-                record.state.shim_pid = 0;
-                record.state.ports.clear();
-                record.state.address = Default::default();
-            });
+            let saved = container.update(|record| record.state.end(&exit));
             if let Err(error) = saved {
                 tracing::error!(container = container.id, "{}", chain(&error));
             }

@@ -55,6 +55,17 @@ pub(super) fn prepare(
     fs::create_dir_all(&root).map_err(|error| Error::path("making", &root, error))?;
     // Of an earlier start that was cut off.
     image::unmount_root(&root)?;
+    if overlay.volatile {
+        // What forbids a second mount: that a power cut may have left the first
+        // one incomplete. This machine has been up since (overlayfs.rst).
+        let mark = overlay.work.join("work/incompat/volatile");
+        match fs::remove_dir_all(&mark) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::path("removing", &mark, error));
+            }
+            _ => {}
+        }
+    }
     overlay.mount(&root)?;
     match fs::remove_file(exit_file(paths)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -37,7 +37,7 @@ impl Containers {
         to_the_end(async move { containers.start_now(&container, ports).await }).await
     }
 
-    async fn start_now(
+    pub(super) async fn start_now(
         self: &Arc<Self>,
         container: &Arc<Container>,
         ports: Vec<PortBinding>,
@@ -46,6 +46,7 @@ impl Containers {
         if container.phase.borrow().removed {
             return Err(Error::NotFound(container.id.clone()));
         }
+        container.not_paused("cannot start it, try unpause instead")?;
         if container.status() == Status::Running {
             return Ok(());
         }

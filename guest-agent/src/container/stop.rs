@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::error::Error;
-use super::record::Status;
+use super::record::{Record, Status};
 use super::{Condition, Container, Containers, chain, signal, to_the_end};
 use crate::runtime::ShimError;
 
@@ -28,30 +28,32 @@ impl Containers {
         self: &Arc<Self>,
         reference: &str,
         patience: Option<u32>,
+        signal: &str,
     ) -> Result<(), Error> {
+        let signal = given(signal)?;
         let container = self.find(reference)?;
         let containers = self.clone();
-        to_the_end(async move { containers.stop_now(&container, patience).await }).await
+        to_the_end(async move { containers.stop_now(&container, patience, signal).await }).await
     }
 
-    async fn stop_now(
+    pub(super) async fn stop_now(
         &self,
         container: &Arc<Container>,
         patience: Option<u32>,
+        signal: Option<i32>,
     ) -> Result<(), Error> {
         if container.status() != Status::Running {
             return Ok(());
         }
-        let (stop_signal, specified) = {
+        let (usual, specified) = {
             let cell = container.cell();
             (
-                cell.record.stop_signal().to_owned(),
+                usual_signal(&cell.record),
                 cell.record.spec.stop_timeout_seconds,
             )
         };
         let patience = patience.unwrap_or(if specified == 0 { PATIENCE } else { specified });
-        // An image may name a signal that this kernel does not have.
-        let number = signal::parse(&stop_signal).unwrap_or(libc::SIGTERM);
+        let number = signal.unwrap_or(usual);
         if let Err(error) = self.signal(container, number).await
             && container.status() == Status::Running
         {
@@ -66,6 +68,7 @@ impl Containers {
             .await
             .is_err()
         {
+            self.publish(container, "kill", &[("signal", libc::SIGKILL.to_string())]);
             self.kill_all(container).await?;
         }
         self.publish(container, "stop", &[]);
@@ -115,7 +118,6 @@ impl Containers {
             return Err(not_running(&container));
         }
         self.signal(&container, number).await?;
-        self.publish(&container, "kill", &[("signal", number.to_string())]);
         if number == libc::SIGKILL {
             // As Docker: after a kill it is over.
             let _ = timeout(
@@ -130,7 +132,7 @@ impl Containers {
     async fn signal(&self, container: &Container, number: i32) -> Result<(), Error> {
         let shim = container.cell().shim.clone();
         let shim = shim.ok_or_else(|| not_running(container))?;
-        shim.kill(number).await.map_err(|error| match error {
+        let sent = shim.kill(number).await.map_err(|error| match error {
             ShimError::Gone => not_running(container),
             ShimError::Refused {
                 kind: crate::runtime::FailureKind::WrongState,
@@ -141,14 +143,22 @@ impl Containers {
                 container.name(),
                 chain(&error)
             )),
-        })
+        });
+        sent?;
+        self.publish(container, "kill", &[("signal", number.to_string())]);
+        let ends = number == libc::SIGKILL || number == usual_signal(&container.cell().record);
+        if ends && container.is_paused() {
+            // As Docker: a process that is held would not act on it.
+            self.resume(container).await?;
+        }
+        Ok(())
     }
 
     /// Stops every container at once, for the power to go.
     pub(crate) async fn stop_all(self: &Arc<Self>, patience: u32) {
         let stops = self.all().into_iter().map(|container| {
             let containers = self.clone();
-            tokio::spawn(async move { containers.stop_now(&container, Some(patience)).await })
+            tokio::spawn(async move { containers.stop_now(&container, Some(patience), None).await })
         });
         for stop in stops.collect::<Vec<_>>() {
             if let Ok(Err(error)) = stop.await {
@@ -156,6 +166,20 @@ impl Containers {
             }
         }
     }
+}
+
+/// Reads the signal that a request names, if it names one.
+pub(super) fn given(signal: &str) -> Result<Option<i32>, Error> {
+    Some(signal)
+        .filter(|signal| !signal.is_empty())
+        .map(signal::parse)
+        .transpose()
+}
+
+/// The signal that asks a container to end.
+fn usual_signal(record: &Record) -> i32 {
+    // An image may name a signal that this kernel does not have.
+    signal::parse(record.stop_signal()).unwrap_or(libc::SIGTERM)
 }
 
 fn not_running(container: &Container) -> Error {

@@ -45,6 +45,7 @@ pub(crate) use reference::Reference;
 pub(crate) use remove::Dependent;
 pub(crate) use snapshot::unmount_root;
 pub(crate) use store::Store;
+pub(crate) use time::civil_from_days;
 pub(crate) use user::{User, resolve_user};
 /// What a load or import is doing; goes over the wire as it is.
 pub(crate) use wherry_proto::v1::Progress;

@@ -52,6 +52,46 @@ impl Cgroup {
         }
     }
 
+    /// Stops every process in it where it is, or lets them go on; returns when
+    /// all of them are (cgroup-v2.rst, "cgroup.freeze").
+    ///
+    /// # Errors
+    ///
+    /// Those of writing `cgroup.freeze`; `TimedOut` where a process that the
+    /// kernel is busy with cannot be stopped within two seconds, and then none is.
+    pub(crate) fn freeze(&self, frozen: bool) -> io::Result<()> {
+        let switch = self.path.join("cgroup.freeze");
+        fs::write(&switch, if frozen { "1" } else { "0" })?;
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while self.is_frozen() != frozen {
+            if Instant::now() > deadline {
+                fs::write(&switch, "0")?;
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "a process of it is stuck in the kernel",
+                ));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Tells whether every process in it is stopped.
+    #[must_use]
+    pub(crate) fn is_frozen(&self) -> bool {
+        fs::read_to_string(self.path.join("cgroup.events"))
+            .is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
+    }
+
+    /// Returns the processes in it and below it.
+    #[must_use]
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let mut found = Vec::new();
+        collect_processes(&self.path, &mut found);
+        found.sort_unstable();
+        found
+    }
+
     /// Kills what is in it and removes it and what is below it. Blocks until
     /// the kernel has let go of the processes, for two seconds at most.
     ///
@@ -75,6 +115,16 @@ impl Cgroup {
                 }
                 result => return result,
             }
+        }
+    }
+}
+
+fn collect_processes(path: &Path, found: &mut Vec<u32>) {
+    let list = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    found.extend(list.lines().filter_map(|line| line.parse::<u32>().ok()));
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect_processes(&entry.path(), found);
         }
     }
 }

@@ -139,6 +139,8 @@ pub(crate) struct ShimState {
     pub(crate) exit: Option<ExitStatus>,
     /// The ids of the execs that run.
     pub(crate) execs: Vec<String>,
+    /// Its processes are held.
+    pub(crate) paused: bool,
 }
 
 /// Why a shim refused.
@@ -165,6 +167,8 @@ pub(super) enum Call {
     Start,
     Kill(i32),
     KillAll,
+    /// Hold every process of the container, or let them go on.
+    Freeze(bool),
     Attach(AttachOptions),
     Exec(ExecSpec),
     Resize {

@@ -53,7 +53,7 @@ impl Service for ContainersService {
         let request = request.into_inner();
         self.agent
             .containers
-            .stop(&request.container, request.timeout_seconds)
+            .stop(&request.container, request.timeout_seconds, &request.signal)
             .await?;
         Ok(Response::new(v1::StopContainerResponse {}))
     }
@@ -144,5 +144,78 @@ impl Service for ContainersService {
             .containers
             .inspect_exec(&request.into_inner().exec)?;
         Ok(Response::new(exec))
+    }
+
+    async fn restart(
+        &self,
+        request: Request<v1::RestartContainerRequest>,
+    ) -> Result<Response<v1::RestartContainerResponse>, Status> {
+        let request = request.into_inner();
+        self.agent
+            .containers
+            .restart(
+                &request.container,
+                request.timeout_seconds,
+                &request.signal,
+                request.bound_ports,
+            )
+            .await?;
+        Ok(Response::new(v1::RestartContainerResponse {}))
+    }
+
+    async fn pause(
+        &self,
+        request: Request<v1::PauseContainerRequest>,
+    ) -> Result<Response<v1::PauseContainerResponse>, Status> {
+        self.agent
+            .containers
+            .pause(&request.into_inner().container)
+            .await?;
+        Ok(Response::new(v1::PauseContainerResponse {}))
+    }
+
+    async fn unpause(
+        &self,
+        request: Request<v1::UnpauseContainerRequest>,
+    ) -> Result<Response<v1::UnpauseContainerResponse>, Status> {
+        self.agent
+            .containers
+            .unpause(&request.into_inner().container)
+            .await?;
+        Ok(Response::new(v1::UnpauseContainerResponse {}))
+    }
+
+    async fn rename(
+        &self,
+        request: Request<v1::RenameContainerRequest>,
+    ) -> Result<Response<v1::RenameContainerResponse>, Status> {
+        let request = request.into_inner();
+        self.agent
+            .containers
+            .rename(&request.container, &request.name)?;
+        Ok(Response::new(v1::RenameContainerResponse {}))
+    }
+
+    async fn top(
+        &self,
+        request: Request<v1::TopRequest>,
+    ) -> Result<Response<v1::TopResponse>, Status> {
+        let request = request.into_inner();
+        let top = self
+            .agent
+            .containers
+            .top(&request.container, &request.arguments)?;
+        Ok(Response::new(top))
+    }
+
+    async fn prune(
+        &self,
+        request: Request<v1::PruneContainersRequest>,
+    ) -> Result<Response<v1::PruneContainersResponse>, Status> {
+        let (ids, reclaimed) = self.agent.containers.prune(&request.into_inner()).await?;
+        Ok(Response::new(v1::PruneContainersResponse {
+            ids,
+            reclaimed,
+        }))
     }
 }

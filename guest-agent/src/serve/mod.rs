@@ -31,7 +31,7 @@ use listener::Listener;
 use options::{Listen, Options};
 
 pub(crate) use connection::Connection;
-pub(crate) use resources::resident;
+pub(crate) use resources::{memory, resident};
 
 /// The HTTP/2 windows, bytes. Calls are small: bulk bytes have streams of their own.
 const WINDOW: u32 = 1024 * 1024;

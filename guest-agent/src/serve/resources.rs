@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Total and available memory, bytes.
-pub(super) fn memory() -> (u64, u64) {
+pub(crate) fn memory() -> (u64, u64) {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;

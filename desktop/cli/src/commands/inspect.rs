@@ -26,6 +26,16 @@ pub(crate) struct Arguments {
     kind: Option<Kind>,
 }
 
+impl Arguments {
+    /// The same for containers alone.
+    pub(crate) fn containers_only(self) -> Self {
+        Self {
+            kind: Some(Kind::Container),
+            ..self
+        }
+    }
+}
+
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Container,

@@ -1,30 +1,38 @@
 //! The commands, a file each: its options, its help and what it does.
 
-pub(crate) mod attach;
 pub(crate) mod completion;
-pub(crate) mod create;
-pub(crate) mod exec;
+pub(crate) mod container;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inspect;
-pub(crate) mod kill;
 pub(crate) mod load;
-pub(crate) mod logs;
 pub(crate) mod machine;
-pub(crate) mod ps;
-pub(crate) mod remove;
 pub(crate) mod remove_image;
-pub(crate) mod run;
-pub(crate) mod start;
-pub(crate) mod stop;
 pub(crate) mod version;
 pub(crate) mod volume;
-pub(crate) mod wait;
 
 mod archive;
+mod attach;
 mod confirm;
+mod create;
+mod exec;
+mod kill;
+mod logs;
+mod pause;
+mod port;
+mod prune;
+mod ps;
+mod remove;
+mod rename;
+mod restart;
+mod run;
 mod session;
+mod start;
+mod stop;
+mod top;
+mod unpause;
+mod wait;
 
 use crate::cli::Command;
 use crate::failure::{FAILED, Failure, Outcome};
@@ -33,17 +41,8 @@ use crate::output;
 /// Runs a command.
 pub(crate) async fn run(command: Command) -> Outcome {
     match command {
-        Command::Run(arguments) => run::run(arguments).await,
-        Command::Create(arguments) => create::run(arguments).await,
-        Command::Start(arguments) => start::run(arguments).await,
-        Command::Ps(arguments) => ps::run(arguments).await,
-        Command::Exec(arguments) => exec::run(arguments).await,
-        Command::Logs(arguments) => logs::run(arguments).await,
-        Command::Attach(arguments) => attach::run(arguments).await,
-        Command::Wait(arguments) => wait::run(arguments).await,
-        Command::Stop(arguments) => stop::run(arguments).await,
-        Command::Kill(arguments) => kill::run(arguments).await,
-        Command::Rm(arguments) => remove::run(arguments).await,
+        Command::Container(command) => container::run_alone(command).await,
+        Command::ContainerGroup { command } => container::run_group(command).await,
         Command::Inspect(arguments) => inspect::run(arguments).await,
         Command::Images(arguments) => images::run(arguments).await,
         Command::Load(arguments) => load::run(arguments).await,

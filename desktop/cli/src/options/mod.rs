@@ -11,4 +11,5 @@ mod time;
 
 pub(crate) use container::ContainerOptions;
 pub(crate) use environment::EnvironmentOptions;
+pub(crate) use number::parse_patience;
 pub(crate) use time::parse_moment;

@@ -54,6 +54,15 @@ pub(crate) fn parse_pids(text: &str) -> Result<u64, String> {
         .map_err(|_| "write a number of processes, or -1 for no limit".to_owned())
 }
 
+/// Parses the seconds before a kill; -1 is for ever.
+pub(crate) fn parse_patience(text: &str) -> Result<u32, String> {
+    if text == "-1" {
+        return Ok(u32::MAX);
+    }
+    text.parse()
+        .map_err(|_| "write a number of seconds, or -1 to wait for ever".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -424,6 +424,48 @@ impl Containers for State {
     async fn inspect_exec(&self, _: Request<v1::InspectExecRequest>) -> Answer<v1::Exec> {
         not_here()
     }
+    async fn restart(
+        &self,
+        request: Request<v1::RestartContainerRequest>,
+    ) -> Answer<v1::RestartContainerResponse> {
+        self.actor(&request.into_inner().container)?;
+        Ok(Response::new(v1::RestartContainerResponse {}))
+    }
+    async fn pause(
+        &self,
+        request: Request<v1::PauseContainerRequest>,
+    ) -> Answer<v1::PauseContainerResponse> {
+        self.actor(&request.into_inner().container)?;
+        Ok(Response::new(v1::PauseContainerResponse {}))
+    }
+    async fn unpause(
+        &self,
+        _: Request<v1::UnpauseContainerRequest>,
+    ) -> Answer<v1::UnpauseContainerResponse> {
+        not_here()
+    }
+    async fn rename(
+        &self,
+        _: Request<v1::RenameContainerRequest>,
+    ) -> Answer<v1::RenameContainerResponse> {
+        not_here()
+    }
+    async fn top(&self, request: Request<v1::TopRequest>) -> Answer<v1::TopResponse> {
+        let fields = request.into_inner().arguments;
+        Ok(Response::new(v1::TopResponse {
+            titles: vec!["PID".to_owned(), "CMD".to_owned()],
+            processes: vec![v1::TopProcess { fields }],
+        }))
+    }
+    async fn prune(
+        &self,
+        _: Request<v1::PruneContainersRequest>,
+    ) -> Answer<v1::PruneContainersResponse> {
+        Ok(Response::new(v1::PruneContainersResponse {
+            ids: vec![ID.to_owned()],
+            reclaimed: 1500,
+        }))
+    }
 }
 
 #[tonic::async_trait]

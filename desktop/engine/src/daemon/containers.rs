@@ -8,7 +8,8 @@ use tonic::{Request, Response, Status};
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::{
     CreateContainerRequest, CreateContainerResponse, InspectContainerRequest, Mount,
-    StartContainerRequest, StartContainerResponse, container, mount,
+    RestartContainerRequest, RestartContainerResponse, StartContainerRequest,
+    StartContainerResponse, container, mount,
 };
 
 use super::machine::MachineLink;
@@ -78,6 +79,33 @@ impl Translator {
         let publication = self.link.ports().publish(&found.id, ports).await?;
         request.get_mut().bound_ports = publication.bound().to_vec();
         let answer = containers.start(request).await;
+        match &answer {
+            Ok(_) => publication.keep(),
+            Err(_) => publication.withdraw().await,
+        }
+        answer
+    }
+
+    pub(super) async fn restart(
+        &self,
+        mut request: Request<RestartContainerRequest>,
+    ) -> Result<Response<RestartContainerResponse>, Status> {
+        let mut containers = ContainersClient::new(self.link.guest().await?);
+        let found = containers
+            .inspect(InspectContainerRequest {
+                container: request.get_ref().container.clone(),
+            })
+            .await?
+            .into_inner();
+        let ports = found.spec.as_ref().map_or(&[][..], |spec| &spec.ports);
+        if ports.is_empty() {
+            return containers.restart(request).await;
+        }
+        // The same ports again: those that are bound stay so while it restarts,
+        // for this holds the turn that closing them waits for.
+        let publication = self.link.ports().publish(&found.id, ports).await?;
+        request.get_mut().bound_ports = publication.bound().to_vec();
+        let answer = containers.restart(request).await;
         match &answer {
             Ok(_) => publication.keep(),
             Err(_) => publication.withdraw().await,

@@ -114,6 +114,14 @@ impl<Name> Service<Request> for Forward<Name> {
                     })
                     .await
                 }
+                "/wherry.v1.Containers/Restart" => {
+                    let translator = Translator::new(link);
+                    unary(request, move |message| {
+                        let translator = translator.clone();
+                        async move { translator.restart(message).await }
+                    })
+                    .await
+                }
                 // Powering off goes through the machine, which must know why the
                 // guest went away.
                 "/wherry.v1.System/PowerOff" => Status::permission_denied(

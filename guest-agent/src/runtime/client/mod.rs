@@ -213,6 +213,15 @@ impl Shim {
         self.done(Call::KillAll, None).await
     }
 
+    /// Holds every process of the container where it is, or lets them go on.
+    ///
+    /// # Errors
+    ///
+    /// [`FailureKind::WrongState`] when it does not run.
+    pub(crate) async fn freeze(&self, frozen: bool) -> Result<(), ShimError> {
+        self.done(Call::Freeze(frozen), None).await
+    }
+
     /// Hands the shim a bulk stream whose header was read: the shim sends the
     /// accepting reply and speaks the stream's frames on it from then on. The
     /// caller drops its own descriptor afterwards; on a failure the stream is

@@ -53,6 +53,7 @@ impl Server {
                     .map(|()| Answer::Done)
                     .map_err(io_failure("killing the container's processes"))
             }),
+            Call::Freeze(frozen) => self.freeze(frozen),
             Call::Attach(options) => self.attach(options, stream),
             Call::Resize { exec, size } => self.resize(exec.as_deref(), size),
             Call::State => Ok(Answer::State(self.state())),
@@ -113,6 +114,16 @@ impl Server {
         Ok(Answer::Done)
     }
 
+    fn freeze(&mut self, frozen: bool) -> Result<Answer, Failure> {
+        let cgroup = self.cgroup().filter(|_| self.status == ShimStatus::Running);
+        let what = if frozen { "pausing" } else { "resuming" };
+        cgroup
+            .ok_or_else(not_running)?
+            .freeze(frozen)
+            .map(|()| Answer::Done)
+            .map_err(io_failure(what))
+    }
+
     fn attach(
         &mut self,
         options: AttachOptions,
@@ -149,6 +160,8 @@ impl Server {
                 .filter(|task| task.pid.is_some())
                 .filter_map(|task| task.exec.clone())
                 .collect(),
+            paused: self.status == ShimStatus::Running
+                && self.cgroup().is_some_and(|cgroup| cgroup.is_frozen()),
         }
     }
 
