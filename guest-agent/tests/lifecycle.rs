@@ -109,13 +109,19 @@ async fn a_restart_keeps_even_a_container_that_removes_itself() {
     let mut agent = Agent::start().await;
     let id = agent
         .create(
-            "trap 'exit 0' TERM; while true; do sleep 0.02; done",
+            "trap 'exit 0' TERM; echo ready; while true; do sleep 0.02; done",
             |spec| {
                 spec.auto_remove = true;
             },
         )
         .await;
     agent.run(&id).await.unwrap();
+    within(async {
+        while agent.logs(&id, |_| ()).await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     let before = inspect(&mut agent, &id).await;
     let restart = RestartContainerRequest {
         container: id.clone(),

@@ -247,6 +247,10 @@ pub(super) fn terminal_size(rows: u32, columns: u32) -> Option<TerminalSize> {
 fn running(container: &Container) -> Result<(), Error> {
     match container.status() {
         Status::Running => Ok(()),
+        Status::Restarting => Err(Error::State(format!(
+            "Container {} is restarting, wait until the container is running",
+            container.id
+        ))),
         _ => Err(not_running(container)),
     }
 }

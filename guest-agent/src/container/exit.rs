@@ -63,15 +63,11 @@ impl Containers {
             let cell = container.cell();
             cell.record.spec.auto_remove && !cell.stays
         };
-        if status.oom_killed {
-            self.publish(container, "oom", &[]);
+        let again = self.record_end(container, &status);
+        self.publish_end(container, &status);
+        if let Some(pause) = again {
+            self.restart_after(container, pause);
         }
-        let saved = container.update(|record| record.state.end(&status));
-        if let Err(error) = saved {
-            // The shim's own note of the exit still is on the disk.
-            tracing::error!(container = container.id, "{}", chain(&error));
-        }
-        self.publish(container, "die", &[("exitCode", status.code.to_string())]);
         if auto_remove && let Err(error) = self.remove_stopped(container, true).await {
             tracing::error!(
                 container = container.id,
@@ -85,6 +81,14 @@ impl Containers {
             settled_us = begun.elapsed().as_micros(),
             "ended"
         );
+    }
+
+    /// Tells that a container ended, and how.
+    pub(super) fn publish_end(&self, container: &Container, status: &ExitStatus) {
+        if status.oom_killed {
+            self.publish(container, "oom", &[]);
+        }
+        self.publish(container, "die", &[("exitCode", status.code.to_string())]);
     }
 
     /// Takes away what a container has only while it runs. Goes on after each

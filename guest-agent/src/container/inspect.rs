@@ -16,7 +16,7 @@ impl Containers {
         let mut containers: Vec<_> = self
             .all()
             .iter()
-            .filter(|container| all || container.status() == Status::Running)
+            .filter(|container| all || container.cell().record.state.is_live())
             .map(|container| container.describe())
             .collect();
         containers.sort_by_key(|container| {
@@ -37,7 +37,7 @@ impl Containers {
         of_image
             .map(|container| Dependent {
                 container: container.name(),
-                running: container.status() == Status::Running,
+                running: container.cell().record.state.is_live(),
             })
             .collect()
     }
@@ -65,6 +65,7 @@ impl Container {
             Status::Created => v1::container::Status::Created,
             Status::Running if state.paused => v1::container::Status::Paused,
             Status::Running => v1::container::Status::Running,
+            Status::Restarting => v1::container::Status::Restarting,
             Status::Exited => v1::container::Status::Exited,
             Status::Removing => v1::container::Status::Dead,
         };
@@ -101,6 +102,7 @@ impl Container {
             shim_resident,
             image_config: Some(record.image_config),
             mounts,
+            restart_count: state.restart_count,
         }
     }
 }

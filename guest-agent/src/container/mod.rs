@@ -10,6 +10,7 @@
 //! up or is removed, so that these never overlap; nothing waits with it for a
 //! process to end.
 
+mod again;
 mod attach;
 mod copy;
 mod create;
@@ -22,6 +23,7 @@ mod mount;
 mod mounts;
 mod name;
 mod pause;
+mod policy;
 mod prune;
 mod record;
 mod registry;
@@ -35,12 +37,14 @@ mod size;
 mod start;
 mod stop;
 mod top;
+mod update;
 mod validate;
 mod volume;
 mod wait;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -82,6 +86,8 @@ pub(crate) struct Containers {
     volumes: Volumes,
     /// The execs, by id.
     execs: Mutex<HashMap<String, exec::Exec>>,
+    /// The power is about to go: what ends now does not start again.
+    powering_off: AtomicBool,
 }
 
 /// One container.
@@ -223,6 +229,10 @@ impl Containers {
             .iter()
             .filter(|container| container.status() == Status::Running);
         (all.len() as u32, running.count() as u32)
+    }
+
+    fn is_powering_off(&self) -> bool {
+        self.powering_off.load(Ordering::Relaxed)
     }
 
     fn paths(&self, id: &str) -> Paths {

@@ -39,6 +39,10 @@ impl Containers {
         if container.is_paused() {
             return Err(state(&container, "is already paused"));
         }
+        if container.status() == Status::Restarting {
+            let what = "is restarting, wait until the container is running";
+            return Err(state(&container, what));
+        }
         self.freeze(&container, true).await?;
         self.publish(&container, "pause", &[]);
         Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wherry_proto::v1::PruneContainersRequest;
 
 use super::error::Error;
-use super::record::{Record, Status};
+use super::record::Record;
 use super::{Containers, blocking, chain};
 
 impl Containers {
@@ -45,7 +45,7 @@ fn is_wanted(record: &Record, request: &PruneContainersRequest) -> bool {
     let mut labels = record.image_config.labels.clone();
     labels.extend(record.spec.labels.clone());
     let has = |wanted: &String| has_label(&labels, wanted);
-    record.state.status != Status::Running
+    !record.state.is_live()
         && (request.until_ns == 0 || record.created < request.until_ns)
         && request.labels.iter().all(has)
         && !request.not_labels.iter().any(has)
@@ -60,6 +60,7 @@ fn has_label(labels: &HashMap<String, String>, wanted: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::Status;
     use super::*;
     use wherry_proto::v1::ContainerSpec;
 

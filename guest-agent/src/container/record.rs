@@ -27,6 +27,8 @@ pub(crate) enum Status {
     Created,
     /// Its process runs.
     Running,
+    /// Its process ended, and starts again by its policy.
+    Restarting,
     /// Its process ended, or failed to start.
     Exited,
     /// It is being removed; found after a crash, the removal goes on.
@@ -51,6 +53,12 @@ pub(crate) struct State {
     pub(crate) started: i64,
     /// Nanoseconds since 1970; 0: never.
     pub(crate) finished: i64,
+    /// Someone stopped it, and it was not started since.
+    pub(crate) stopped: bool,
+    /// Starts by its policy since it was last started otherwise.
+    pub(crate) restart_count: u32,
+    /// The pause before its last restart by its policy; 0: there was none.
+    pub(crate) restart_pause_ms: u64,
     /// As bound on the host.
     pub(crate) ports: Vec<PortBinding>,
     pub(crate) address: Address,
@@ -66,8 +74,12 @@ impl State {
         self.paused = false;
         self.pid = 0;
         self.shim_pid = 0;
-        self.ports.clear();
         self.address = Address::default();
+    }
+
+    /// Tells whether it runs, or waits for its restart.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.status, Status::Running | Status::Restarting)
     }
 }
 

@@ -35,6 +35,12 @@ impl Containers {
                 if container.phase.borrow().removed {
                     return Ok(());
                 }
+                if !force && container.status() == Status::Restarting {
+                    return Err(Error::State(format!(
+                        "cannot remove container \"/{}\": container is restarting: stop the container before removing or force remove",
+                        container.name()
+                    )));
+                }
                 if container.status() != Status::Running {
                     return containers.remove_stopped(&container, volumes).await;
                 }

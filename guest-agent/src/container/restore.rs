@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use super::error::Error;
@@ -39,6 +40,7 @@ impl Containers {
             events,
             registry: Mutex::new(Registry::default()),
             execs: Mutex::new(HashMap::new()),
+            powering_off: AtomicBool::new(false),
         });
         let mut running = Vec::new();
         let mut unwanted = Vec::new();
@@ -71,6 +73,8 @@ impl Containers {
                 tracing::error!(container = container.id, "{}", chain(&error));
             }
         }
+        containers.apply_policies()?;
+        containers.start_waiting();
         let all = containers.clone();
         let _ = tokio::task::spawn_blocking(move || all.release_images()).await;
         Ok(containers)
@@ -162,10 +166,8 @@ impl Containers {
         .await;
         if container.status() == Status::Running {
             let exit = last_exit(container, unknown());
-            let saved = container.update(|record| record.state.end(&exit));
-            if let Err(error) = saved {
-                tracing::error!(container = container.id, "{}", chain(&error));
-            }
+            self.record_end(container, &exit);
+            self.publish_end(container, &exit);
         }
         let cell = container.cell();
         cell.record.spec.auto_remove || cell.record.state.status == Status::Removing

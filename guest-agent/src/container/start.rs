@@ -48,9 +48,20 @@ impl Containers {
         }
         container.not_paused("cannot start it, try unpause instead")?;
         if container.status() == Status::Running {
-            return Ok(());
+            return take_ports(container, ports);
         }
-        let Err(error) = self.launch(container, ports).await else {
+        self.start_in_turn(container, ports, 0).await
+    }
+
+    /// Starts a container that does not run, by its policy for the
+    /// `restarts`-th time. The caller has its turn.
+    pub(super) async fn start_in_turn(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        ports: Vec<PortBinding>,
+        restarts: u32,
+    ) -> Result<(), Error> {
+        let Err(error) = self.launch(container, ports, restarts).await else {
             return Ok(());
         };
         let shim = container.cell().shim.take();
@@ -68,6 +79,7 @@ impl Containers {
         self: &Arc<Self>,
         container: &Arc<Container>,
         ports: Vec<PortBinding>,
+        restarts: u32,
     ) -> Result<(), Error> {
         let record = container.record();
         let begun = std::time::Instant::now();
@@ -142,6 +154,11 @@ impl Containers {
             record.state.shim_pid = state.shim_pid;
             record.state.started = started;
             record.state.finished = 0;
+            record.state.stopped = false;
+            record.state.restart_count = restarts;
+            if restarts == 0 {
+                record.state.restart_pause_ms = 0;
+            }
             record.state.ports = ports;
             record.state.address = address(&attachment);
         })?;
@@ -220,6 +237,14 @@ impl Containers {
             shm_size: 0,
         }
     }
+}
+
+/// Notes the ports of a container that started before they were bound.
+fn take_ports(container: &Container, ports: Vec<PortBinding>) -> Result<(), Error> {
+    if ports.is_empty() || !container.cell().record.state.ports.is_empty() {
+        return Ok(());
+    }
+    container.update(|record| record.state.ports = ports)
 }
 
 /// Awaits something, and tells how long it took.

@@ -1,6 +1,7 @@
 //! Stopping a container, and sending it signals.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -42,9 +43,13 @@ impl Containers {
         patience: Option<u32>,
         signal: Option<i32>,
     ) -> Result<(), Error> {
+        if self.give_up_restart(container).await? {
+            self.publish(container, "stop", &[]);
+        }
         if container.status() != Status::Running {
             return Ok(());
         }
+        self.note_stop(container)?;
         let (usual, specified) = {
             let cell = container.cell();
             (
@@ -114,6 +119,14 @@ impl Containers {
             "" => libc::SIGKILL,
             signal => signal::parse(signal)?,
         };
+        if ends(&container, number) {
+            if self.give_up_restart(&container).await? {
+                return Ok(());
+            }
+            if container.status() == Status::Running {
+                self.note_stop(&container)?;
+            }
+        }
         if container.status() != Status::Running {
             return Err(not_running(&container));
         }
@@ -146,17 +159,28 @@ impl Containers {
         });
         sent?;
         self.publish(container, "kill", &[("signal", number.to_string())]);
-        let ends = number == libc::SIGKILL || number == usual_signal(&container.cell().record);
-        if ends && container.is_paused() {
+        if ends(container, number) && container.is_paused() {
             // As Docker: a process that is held would not act on it.
             self.resume(container).await?;
         }
         Ok(())
     }
 
-    /// Stops every container at once, for the power to go.
+    /// Notes that someone stops a container, so that its policy does not start
+    /// it again.
+    fn note_stop(&self, container: &Container) -> Result<(), Error> {
+        if self.is_powering_off() || container.cell().record.state.stopped {
+            return Ok(());
+        }
+        container.update(|record| record.state.stopped = true)
+    }
+
+    /// Stops every container at once, for the power to go. Those that wait for
+    /// their restart go on waiting when the machine starts.
     pub(crate) async fn stop_all(self: &Arc<Self>, patience: u32) {
-        let stops = self.all().into_iter().map(|container| {
+        self.powering_off.store(true, Ordering::Relaxed);
+        let running = |container: &Arc<Container>| container.status() == Status::Running;
+        let stops = self.all().into_iter().filter(running).map(|container| {
             let containers = self.clone();
             tokio::spawn(async move { containers.stop_now(&container, Some(patience), None).await })
         });
@@ -180,6 +204,11 @@ pub(super) fn given(signal: &str) -> Result<Option<i32>, Error> {
 fn usual_signal(record: &Record) -> i32 {
     // An image may name a signal that this kernel does not have.
     signal::parse(record.stop_signal()).unwrap_or(libc::SIGTERM)
+}
+
+/// Tells whether a signal is one that asks a container to end.
+fn ends(container: &Container, number: i32) -> bool {
+    number == libc::SIGKILL || number == usual_signal(&container.cell().record)
 }
 
 fn not_running(container: &Container) -> Error {

@@ -9,6 +9,7 @@ use wherry_proto::v1::mount::Kind;
 use wherry_proto::v1::{ContainerSpec, ImageConfig, Mount, PortBinding};
 
 use super::error::Error;
+use super::policy::Policy;
 use super::{mounts::parse_volumes_from, name, signal, volume};
 
 /// Less memory than this no container starts with, bytes; Docker's limit.
@@ -54,6 +55,10 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
     hostname(&spec.hostname)?;
     if !spec.stop_signal.is_empty() {
         signal::parse(&spec.stop_signal)?;
+    }
+    if Policy::parse(&spec.restart_policy, spec.restart_retries)? != Policy::No && spec.auto_remove
+    {
+        return invalid("can't create 'AutoRemove' container with restart policy");
     }
     resources(spec)?;
     mounts(&spec.mounts)?;

@@ -218,4 +218,12 @@ impl Service for ContainersService {
             reclaimed,
         }))
     }
+
+    async fn update(
+        &self,
+        request: Request<v1::UpdateContainerRequest>,
+    ) -> Result<Response<v1::UpdateContainerResponse>, Status> {
+        let warnings = self.agent.containers.update(&request.into_inner()).await?;
+        Ok(Response::new(v1::UpdateContainerResponse { warnings }))
+    }
 }

@@ -147,6 +147,17 @@ impl Agent {
         }
     }
 
+    /// Ends the agent, its shims and containers, and with them what the machine
+    /// holds only while it runs.
+    pub fn cut_power(&mut self) {
+        self.kill();
+        self.end_containers();
+        let run = PathBuf::from(format!("/proc/{}/root", self.holder.id()))
+            .join(self.directory.path().strip_prefix("/").unwrap())
+            .join("run");
+        let _ = fs::remove_dir_all(run);
+    }
+
     /// Process id of `serve`.
     pub fn pid(&self) -> u32 {
         self.agent.as_ref().unwrap().id()
@@ -281,6 +292,22 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         self.kill();
+        self.end_containers();
+        let cgroups = PathBuf::from(format!(
+            "/proc/{}/root/sys/fs/cgroup/wherry-containers",
+            self.holder.id()
+        ));
+        // Of the tests that run beside this one, the last succeeds.
+        let _ = fs::remove_dir(&cgroups);
+        // With the namespace go its mounts.
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+impl Agent {
+    /// Ends every shim and container of this agent.
+    fn end_containers(&self) {
         let directory = self.directory.path().to_owned();
         // Shims first, so that none notices its container's end.
         for process in processes() {
@@ -315,11 +342,6 @@ impl Drop for Agent {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        // Of the tests that run beside this one, the last succeeds.
-        let _ = fs::remove_dir(&cgroups);
-        // With the namespace go its mounts.
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
     }
 }
 

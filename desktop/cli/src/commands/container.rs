@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{
     attach, create, exec, inspect, kill, logs, pause, port, prune, ps, remove, rename, restart,
-    run, start, stop, top, unpause, wait,
+    run, start, stop, top, unpause, update, wait,
 };
 use crate::failure::{ENGINE, FAILED, Outcome};
 
@@ -43,6 +43,8 @@ pub(crate) enum ContainerCommand {
     Unpause(unpause::Arguments),
     /// Give a container another name
     Rename(rename::Arguments),
+    /// Change what a container may use, and when it starts again
+    Update(update::Arguments),
     /// Remove containers
     Rm(remove::Arguments),
 }
@@ -101,6 +103,7 @@ pub(crate) async fn run_alone(command: ContainerCommand) -> Outcome {
         ContainerCommand::Pause(arguments) => pause::run(arguments).await,
         ContainerCommand::Unpause(arguments) => unpause::run(arguments).await,
         ContainerCommand::Rename(arguments) => rename::run(arguments).await,
+        ContainerCommand::Update(arguments) => update::run(arguments).await,
         ContainerCommand::Rm(arguments) => remove::run(arguments).await,
     }
 }

@@ -32,6 +32,7 @@ mod start;
 mod stop;
 mod top;
 mod unpause;
+mod update;
 mod wait;
 
 use crate::cli::Command;

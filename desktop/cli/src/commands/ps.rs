@@ -119,6 +119,7 @@ fn parse_filter(text: &str) -> Result<Filter, String> {
                 Status::Created,
                 Status::Running,
                 Status::Paused,
+                Status::Restarting,
                 Status::Exited,
                 Status::Dead,
             ];

@@ -9,6 +9,7 @@ use super::environment::{self, EnvironmentOptions};
 use super::mount::{parse_mount, parse_tmpfs, parse_volume};
 use super::number::{parse_cpus, parse_memory, parse_pids};
 use super::publish::{self, Published};
+use super::restart::{RestartPolicy, parse_restart};
 use crate::failure::Failure;
 
 /// What to run and how.
@@ -138,6 +139,11 @@ pub(crate) struct ContainerOptions {
     #[arg(long, value_name = "ADDRESS")]
     dns: Vec<std::net::IpAddr>,
 
+    /// Start the container again when it ends, and with the machine:
+    /// no, always, unless-stopped or on-failure[:NUMBER]
+    #[arg(long, value_name = "POLICY", value_parser = parse_restart)]
+    restart: Option<RestartPolicy>,
+
     /// Write the container's id to this file, which must not exist
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<PathBuf>,
@@ -163,6 +169,12 @@ impl ContainerOptions {
             (0, 0)
         };
         let text = |option: &Option<String>| option.clone().unwrap_or_default();
+        let restart = self.restart.clone().unwrap_or_default();
+        if self.remove && !matches!(restart.name.as_str(), "" | "no") {
+            return Err(Failure::new(
+                "conflicting options: cannot specify both --restart and --rm",
+            ));
+        }
         Ok(ContainerSpec {
             image: self.image().to_owned(),
             name: text(&self.name),
@@ -214,6 +226,8 @@ impl ContainerOptions {
             volumes_from: self.volumes_from.clone(),
             extra_hosts: self.add_host.clone(),
             dns: self.dns.iter().map(ToString::to_string).collect(),
+            restart_policy: restart.name,
+            restart_retries: restart.retries,
         })
     }
 }

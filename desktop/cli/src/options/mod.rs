@@ -7,9 +7,11 @@ mod environment;
 mod mount;
 mod number;
 mod publish;
+mod restart;
 mod time;
 
 pub(crate) use container::ContainerOptions;
 pub(crate) use environment::EnvironmentOptions;
 pub(crate) use number::parse_patience;
+pub(crate) use restart::{RestartPolicy, parse_restart};
 pub(crate) use time::parse_moment;

@@ -20,6 +20,7 @@ pub(crate) fn status_name(status: Status) -> &'static str {
         Status::Created => "created",
         Status::Running => "running",
         Status::Paused => "paused",
+        Status::Restarting => "restarting",
         Status::Exited => "exited",
         Status::Dead => "dead",
     }
@@ -116,6 +117,11 @@ fn status(container: &Container, now: SystemTime) -> String {
     match container.status() {
         Status::Running => up(),
         Status::Paused => format!("{} (Paused)", up()),
+        Status::Restarting => format!(
+            "Restarting ({}) {} ago",
+            container.exit_code,
+            human::since(container.finished.as_ref(), now)
+        ),
         Status::Exited => format!(
             "Exited ({}) {} ago",
             container.exit_code,
@@ -217,9 +223,9 @@ pub(crate) fn inspect(container: &Container) -> Value {
         "Args": args,
         "State": {
             "Status": status_name(status),
-            "Running": matches!(status, Status::Running | Status::Paused),
+            "Running": matches!(status, Status::Running | Status::Paused | Status::Restarting),
             "Paused": status == Status::Paused,
-            "Restarting": false,
+            "Restarting": status == Status::Restarting,
             "OOMKilled": container.oom_killed,
             "Dead": status == Status::Dead,
             "Pid": container.pid,
@@ -233,7 +239,7 @@ pub(crate) fn inspect(container: &Container) -> Value {
         "Image": container.image_id,
         "LogPath": container.log_path,
         "Name": format!("/{}", container.name),
-        "RestartCount": 0,
+        "RestartCount": container.restart_count,
         "Driver": "overlayfs",
         "Platform": "linux",
         "HostConfig": host_config(&spec),
@@ -259,6 +265,10 @@ fn host_config(spec: &ContainerSpec) -> Value {
         "VolumesFrom": spec.volumes_from,
         "NetworkMode": network(spec),
         "PortBindings": port_map(&spec.ports),
+        "RestartPolicy": {
+            "Name": match spec.restart_policy.as_str() { "" => "no", name => name },
+            "MaximumRetryCount": spec.restart_retries,
+        },
         "AutoRemove": spec.auto_remove,
         "CapAdd": spec.cap_add,
         "CapDrop": spec.cap_drop,
@@ -502,6 +512,7 @@ mod tests {
             (Status::Running, "Up 2 minutes"),
             (Status::Paused, "Up 2 minutes (Paused)"),
             (Status::Exited, "Exited (137) 30 seconds ago"),
+            (Status::Restarting, "Restarting (137) 30 seconds ago"),
             (Status::Created, "Created"),
         ] {
             container.status = state.into();

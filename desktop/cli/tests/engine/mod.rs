@@ -466,6 +466,12 @@ impl Containers for State {
             reclaimed: 1500,
         }))
     }
+    async fn update(
+        &self,
+        _: Request<v1::UpdateContainerRequest>,
+    ) -> Answer<v1::UpdateContainerResponse> {
+        not_here()
+    }
 }
 
 #[tonic::async_trait]

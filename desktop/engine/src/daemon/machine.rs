@@ -332,7 +332,8 @@ impl MachineLink {
     }
 
     /// Follows the guest's events for as long as the machine runs, to close the
-    /// ports of containers that end.
+    /// ports of containers that end, and to bind those of containers that the
+    /// guest starts.
     fn watch_events(&self) {
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
         if watcher.as_ref().is_some_and(|task| !task.is_finished()) {
@@ -386,7 +387,11 @@ async fn follow_connection(guest: Channel, ports: &Ports) -> Result<(), Status> 
         .into_inner();
     while let Some(event) = events.message().await? {
         match (event.r#type.as_str(), event.action.as_str()) {
-            ("ready", _) => ports.settle_all(&guest).await?,
+            ("ready", _) => {
+                ports.settle_all(&guest).await?;
+                ports.complete_all(&guest).await?;
+            }
+            ("container", "start") => ports.complete(&event.id, guest.clone()).await?,
             ("container", "die" | "destroy") => ports.settle(&event.id, guest.clone()).await?,
             _ => {}
         }

@@ -11,8 +11,8 @@ use wherry_client::Home;
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::machine_client::MachineClient;
 use wherry_proto::v1::{
-    InspectContainerRequest, ListPublishedRequest, PortBinding, PublishRequest, PublishedPort,
-    UnpublishRequest, container,
+    Container, InspectContainerRequest, ListContainersRequest, ListPublishedRequest, PortBinding,
+    PublishRequest, PublishedPort, StartContainerRequest, UnpublishRequest, container,
 };
 
 type Turn = Arc<tokio::sync::Mutex<()>>;
@@ -42,6 +42,15 @@ impl Ports {
         ports: &[PortBinding],
     ) -> Result<Publication, Status> {
         let turn = self.turn(container).await;
+        self.publish_in_turn(container, ports, turn).await
+    }
+
+    async fn publish_in_turn(
+        &self,
+        container: &str,
+        ports: &[PortBinding],
+        turn: OwnedMutexGuard<()>,
+    ) -> Result<Publication, Status> {
         let request = PublishRequest {
             container: container.to_owned(),
             ports: ports.iter().map(to_published).collect(),
@@ -70,7 +79,9 @@ impl Ports {
         let running = match found {
             Ok(found) => matches!(
                 found.get_ref().status(),
-                container::Status::Running | container::Status::Paused
+                container::Status::Running
+                    | container::Status::Paused
+                    | container::Status::Restarting
             ),
             Err(status) if status.code() == tonic::Code::NotFound => false,
             Err(status) => return Err(status),
@@ -95,6 +106,56 @@ impl Ports {
             .into_inner();
         for entry in published.published {
             self.settle(&entry.container, guest.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Binds the ports of every container that started by its restart policy
+    /// when the machine did.
+    pub(super) async fn complete_all(&self, guest: &Channel) -> Result<(), Status> {
+        let listed = ContainersClient::new(guest.clone())
+            .list(ListContainersRequest { all: false })
+            .await?
+            .into_inner();
+        for container in listed.containers.iter().filter(|found| lacks_ports(found)) {
+            self.complete(&container.id, guest.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Binds the ports of a container that the guest started by itself, and
+    /// tells it which they are. A port that is taken leaves the container
+    /// running without its ports.
+    pub(super) async fn complete(&self, container: &str, guest: Channel) -> Result<(), Status> {
+        let mut containers = ContainersClient::new(guest);
+        // A start that came through here has bound them when its turn ends.
+        let turn = self.turn(container).await;
+        let request = InspectContainerRequest {
+            container: container.to_owned(),
+        };
+        let found = match containers.inspect(request).await {
+            Ok(found) => found.into_inner(),
+            Err(status) if status.code() == tonic::Code::NotFound => return Ok(()),
+            Err(status) => return Err(status),
+        };
+        if !lacks_ports(&found) {
+            return Ok(());
+        }
+        let ports = found.spec.map(|spec| spec.ports).unwrap_or_default();
+        match self.publish_in_turn(container, &ports, turn).await {
+            Ok(publication) => {
+                let request = StartContainerRequest {
+                    container: container.to_owned(),
+                    bound_ports: publication.bound().to_vec(),
+                };
+                containers.start(request).await?;
+                publication.keep();
+            }
+            Err(status) => tracing::warn!(
+                container = found.name,
+                "started by its restart policy without its ports: {}",
+                status.message()
+            ),
         }
         Ok(())
     }
@@ -156,6 +217,15 @@ impl Drop for Publication {
             });
         }
     }
+}
+
+/// Tells whether a container runs without the ports that it publishes.
+fn lacks_ports(container: &Container) -> bool {
+    let publishes = container
+        .spec
+        .as_ref()
+        .is_some_and(|spec| !spec.ports.is_empty());
+    container.status() == container::Status::Running && publishes && container.ports.is_empty()
 }
 
 async fn settle_logged(ports: &Ports, container: &str) {
