@@ -518,7 +518,7 @@ async fn events_tell_of_a_life() {
     let mut agent = Agent::start().await;
     let mut events = agent
         .system
-        .events(EventsRequest {})
+        .events(EventsRequest::default())
         .await
         .unwrap()
         .into_inner();
@@ -538,6 +538,57 @@ async fn events_tell_of_a_life() {
         actions.push(event.action);
     }
     assert_eq!(actions, ["create", "start", "die", "destroy"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_while_the_agent_was_away_are_told_afterwards() {
+    if not_root("events_of_while") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let id = agent
+        .create("while [ ! -e /go ]; do sleep 0.02; done; exit 5", |spec| {
+            spec.labels.insert("tier".to_owned(), "front".to_owned());
+        })
+        .await;
+    agent.run(&id).await.unwrap();
+    agent.kill();
+    let root = agent.root().join("containers").join(&id);
+    fs::write(root.join("rootfs/go"), "").unwrap();
+    wait_for("the end", || root.join("exit.json").exists()).await;
+    let ended = std::time::SystemTime::now();
+    agent.serve().await;
+    assert_eq!(agent.wait(&id, Condition::NotRunning).await, 5);
+    let until = std::time::SystemTime::now() + Duration::from_millis(300);
+    let until = until.duration_since(std::time::UNIX_EPOCH).unwrap();
+    let filter = |key: &str, value: &str| EventFilter {
+        key: key.to_owned(),
+        values: vec![value.to_owned()],
+    };
+    let request = EventsRequest {
+        since_ns: 1,
+        until_ns: until.as_nanos() as i64,
+        filters: vec![filter("type", "container"), filter("label", "tier=front")],
+    };
+    let mut events = agent.system.events(request).await.unwrap().into_inner();
+    let mut actions = Vec::new();
+    // It ends by itself, at its time.
+    while let Some(event) = within(events.message()).await.unwrap() {
+        if event.action == "die" {
+            let time = event.time.unwrap();
+            let time = std::time::SystemTime::try_from(time).unwrap();
+            assert!(time <= ended, "when it was, not when it was seen");
+            assert_eq!(event.attributes["exitCode"], "5");
+        }
+        actions.push(event.action);
+    }
+    assert_eq!(actions, ["ready", "create", "start", "die"]);
+    let request = EventsRequest {
+        filters: vec![filter("colour", "red")],
+        ..Default::default()
+    };
+    let error = agent.system.events(request).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::container::{ContainerCommand, ContainerGroup};
 use crate::commands::{
-    completion, images, import, info, inspect, load, machine, remove_image, version, volume,
+    completion, events, images, import, info, inspect, load, machine, remove_image, version,
+    volume,
 };
 use crate::failure::{ENGINE, FAILED};
 use crate::output;
@@ -66,6 +67,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ContainerGroup,
     },
+    /// Show what happens to containers, images and volumes
+    Events(events::Arguments),
     /// Start, stop and watch the machine that containers run in
     Machine(machine::Arguments),
     /// Show the state of the whole engine

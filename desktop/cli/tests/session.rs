@@ -291,3 +291,40 @@ fn top_passes_its_arguments_on() {
         "PID       CMD\n-o        pid\n"
     );
 }
+
+#[test]
+fn events_go_on_after_the_agent_died() {
+    let engine = ScriptedEngine::start();
+    let child = engine
+        .wherry(&[
+            "events",
+            "--since",
+            "0.000000001",
+            "--format",
+            "{{.Action}} {{.TimeNano}}",
+            "--filter",
+            "type=container",
+            "--filter",
+            "event=die",
+            "--filter",
+            "event=start",
+        ])
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut child = child.unwrap();
+    let mut lines = String::new();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut byte = [0];
+    while lines.lines().count() < 2 || !lines.ends_with('\n') {
+        assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{lines}");
+        lines.push(byte[0].into());
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(lines, "start 5000000001\ndie 5000000002\n");
+    let filters = &engine.asked().filters;
+    assert_eq!(filters.len(), 2);
+    assert_eq!(filters[1].values, ["die", "start"]);
+    let output = engine.run(&["events", "--filter", "colour=red"], b"");
+    assert!(errors(&output).contains("the keys are type, event"));
+}

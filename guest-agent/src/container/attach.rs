@@ -56,6 +56,7 @@ impl Containers {
             };
             return Err((error, stream));
         }
+        self.publish(&container, "attach", &[]);
         if container.status() != Status::Running {
             container.cell().waiting_clients += 1;
             let starts = container.phase.borrow().starts;

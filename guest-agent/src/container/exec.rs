@@ -57,6 +57,8 @@ impl Containers {
             )));
         }
         let id = name::new_id().map_err(|error| Error::io("making up an id", error))?;
+        let action = format!("exec_create: {}", request.cmd.join(" "));
+        self.publish(&container, &action, &[("execID", id.clone())]);
         let mut execs = self.execs();
         execs.retain(|_, exec| match exec.state {
             State::Ended { at, .. } | State::Created(at) => at.elapsed() < REMEMBERED,
@@ -158,6 +160,8 @@ impl Containers {
             open_stdin: request.open_stdin,
             privileged: request.privileged,
         };
+        let action = format!("exec_start: {}", spec.args.join(" "));
+        self.publish(&container, &action, &[("execID", id.to_owned())]);
         let stream = stream.as_ref().map(AsFd::as_fd);
         shim.exec(spec, stream).await.map_err(|error| match error {
             ShimError::Gone => not_running(&container),
@@ -234,7 +238,15 @@ impl Containers {
                 container.name(),
                 chain(&error)
             )),
-        })
+        })?;
+        if exec.is_none() {
+            let attributes = [
+                ("height", request.rows.to_string()),
+                ("width", request.columns.to_string()),
+            ];
+            self.publish(&container, "resize", &attributes);
+        }
+        Ok(())
     }
 }
 

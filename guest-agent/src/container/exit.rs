@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::record::{Status, now};
+use super::record::{Status, now, timestamp};
 use super::{Container, Containers, Error, chain};
 use crate::image::unmount_root;
 use crate::runtime::{Cgroup, ExitStatus, Shim, ShimEvent, ShimEvents};
@@ -85,10 +85,18 @@ impl Containers {
 
     /// Tells that a container ended, and how.
     pub(super) fn publish_end(&self, container: &Container, status: &ExitStatus) {
+        // The agent may have been away when it did.
+        let time = timestamp(status.finished_ns).unwrap_or_else(crate::event::now);
+        let started = container.cell().record.state.started;
+        let ran = (status.finished_ns - started).max(0) / 1_000_000_000;
         if status.oom_killed {
-            self.publish(container, "oom", &[]);
+            self.publish_at(time, container, "oom", &[]);
         }
-        self.publish(container, "die", &[("exitCode", status.code.to_string())]);
+        let attributes = [
+            ("exitCode", status.code.to_string()),
+            ("execDuration", ran.to_string()),
+        ];
+        self.publish_at(time, container, "die", &attributes);
     }
 
     /// Takes away what a container has only while it runs. Goes on after each

@@ -48,6 +48,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use wherry_proto::v1::Event;
 
 use crate::event::Events;
 use crate::image::Store;
@@ -194,12 +195,17 @@ impl Container {
     }
 
     /// Docker's attributes of an event about it.
-    fn attributes(&self) -> Vec<(&'static str, String)> {
-        let cell = self.cell();
-        vec![
-            ("name", cell.record.name.clone()),
-            ("image", cell.record.spec.image.clone()),
-        ]
+    fn attributes(&self) -> HashMap<String, String> {
+        let record = &self.cell().record;
+        let labels = [&record.image_config.labels, &record.spec.labels];
+        let mut attributes: HashMap<_, _> = labels
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        attributes.insert("name".to_owned(), record.name.clone());
+        attributes.insert("image".to_owned(), record.spec.image.clone());
+        attributes
     }
 }
 
@@ -250,12 +256,27 @@ impl Containers {
     }
 
     fn publish(&self, container: &Container, action: &str, more: &[(&'static str, String)]) {
-        let attributes = container
-            .attributes()
-            .into_iter()
-            .chain(more.iter().cloned());
-        self.events
-            .publish("container", action, &container.id, attributes);
+        self.publish_at(crate::event::now(), container, action, more);
+    }
+
+    /// Tells what happened to a container at a time.
+    fn publish_at(
+        &self,
+        time: prost_types::Timestamp,
+        container: &Container,
+        action: &str,
+        more: &[(&'static str, String)],
+    ) {
+        let mut attributes = container.attributes();
+        let more = more.iter().cloned();
+        attributes.extend(more.map(|(name, value)| (name.to_owned(), value)));
+        self.events.send(Event {
+            time: Some(time),
+            r#type: "container".to_owned(),
+            action: action.to_owned(),
+            id: container.id.clone(),
+            attributes,
+        });
     }
 }
 

@@ -102,7 +102,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
     // Bound first: a host that connects early waits, and is not refused.
     let grpc = listen(&options, GRPC_PORT, GRPC_SOCKET)?;
     let streams = listen(&options, STREAM_PORT, STREAM_SOCKET)?;
-    let events = Arc::new(Events::default());
+    let events = Arc::new(Events::open(&options.run));
     let (images, network) = {
         let (root, network) = (options.root.clone(), network_options(&options));
         let handle = tokio::runtime::Handle::current();

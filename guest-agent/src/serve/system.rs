@@ -3,6 +3,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::future::ready;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
@@ -14,7 +16,7 @@ use wherry_proto::v1::{
 };
 
 use super::{Agent, resources};
-use crate::event::{self, Events};
+use crate::event::{self, Events, Filter};
 
 /// Serves [`System`].
 pub(super) struct SystemService {
@@ -113,33 +115,65 @@ impl System for SystemService {
 
     async fn events(
         &self,
-        _: Request<EventsRequest>,
+        request: Request<EventsRequest>,
     ) -> Result<Response<Self::EventsStream>, Status> {
-        let receiver = self.agent.events.subscribe();
+        let EventsRequest {
+            since_ns,
+            until_ns,
+            filters,
+        } = request.into_inner();
+        let filter =
+            Filter::new(filters).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let wanted = move |event: &Event| {
+            let time = event::time_ns(event);
+            time >= since_ns && (until_ns == 0 || time <= until_ns) && filter.matches(event)
+        };
+        let (mut kept, receiver) = self.agent.events.subscribe();
+        kept.retain(|event| (since_ns != 0 || until_ns != 0) && wanted(event));
         let ending = self.agent.ending.subscribe();
-        let later = futures_util::stream::unfold(Some((receiver, ending)), |state| async move {
-            let (mut receiver, mut ending) = state?;
-            let event = tokio::select! {
-                event = receiver.recv() => event,
-                _ = ending.wait_for(|ending| *ending) => return None,
-            };
-            match event {
-                Ok(event) => Some((Ok(event), Some((receiver, ending)))),
-                Err(RecvError::Closed) => None,
-                // It must learn that it missed something, and subscribe anew.
-                Err(RecvError::Lagged(missed)) => Some((
-                    Err(Status::data_loss(format!(
-                        "{missed} events were lost because they were not read in time: subscribe again"
-                    ))),
-                    None,
-                )),
-            }
-        });
-        let first = futures_util::stream::iter([Ok(Events::ready())]);
-        Ok(Response::new(Box::pin(futures_util::StreamExt::chain(
-            first, later,
-        ))))
+        let over = sleep_until(until_ns);
+        let later = futures_util::stream::unfold(
+            Some((receiver, ending, over)),
+            |state| async move {
+                let (mut receiver, mut ending, mut over) = state?;
+                let event = tokio::select! {
+                    biased;
+                    _ = ending.wait_for(|ending| *ending) => return None,
+                    event = receiver.recv() => event,
+                    () = &mut over => return None,
+                };
+                match event {
+                    Ok(event) => Some((Ok(event), Some((receiver, ending, over)))),
+                    Err(RecvError::Closed) => None,
+                    // It must learn that it missed something, and subscribe anew.
+                    Err(RecvError::Lagged(missed)) => Some((
+                        Err(Status::data_loss(format!(
+                            "{missed} events were lost because they were not read in time: subscribe again"
+                        ))),
+                        None,
+                    )),
+                }
+            },
+        );
+        let later =
+            later.filter(move |event| ready(event.as_ref().map_or(true, |event| wanted(event))));
+        let first = std::iter::once(Events::ready()).chain(kept).map(Ok);
+        Ok(Response::new(Box::pin(
+            futures_util::stream::iter(first).chain(later),
+        )))
     }
+}
+
+/// Returns at a time, nanoseconds since 1970; never for 0.
+fn sleep_until(time_ns: i64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    if time_ns == 0 {
+        return Box::pin(std::future::pending());
+    }
+    let now = nanoseconds(&event::now());
+    let left = (i128::from(time_ns) - now).clamp(0, i128::from(i64::MAX));
+    Box::pin(tokio::time::sleep(std::time::Duration::from_nanos(
+        left as u64,
+    )))
 }
 
 fn nanoseconds(time: &prost_types::Timestamp) -> i128 {

@@ -2,6 +2,7 @@
 
 pub(crate) mod completion;
 pub(crate) mod container;
+pub(crate) mod events;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;
@@ -44,6 +45,7 @@ pub(crate) async fn run(command: Command) -> Outcome {
     match command {
         Command::Container(command) => container::run_alone(command).await,
         Command::ContainerGroup { command } => container::run_group(command).await,
+        Command::Events(arguments) => events::run(arguments).await,
         Command::Inspect(arguments) => inspect::run(arguments).await,
         Command::Images(arguments) => images::run(arguments).await,
         Command::Load(arguments) => load::run(arguments).await,

@@ -2,6 +2,7 @@
 //! containers and images.
 
 mod container;
+mod event;
 mod human;
 mod image;
 mod listing;
@@ -11,6 +12,7 @@ mod template;
 mod volume;
 
 pub(crate) use container::{inspect as inspect_container, row as container_row, status_name};
+pub(crate) use event::{fields as event_fields, json as event_json, line as event_line};
 pub(crate) use human::duration as human_duration;
 pub(crate) use image::{inspect as inspect_image, rows as image_rows};
 pub(crate) use listing::{Listing, print_listing};

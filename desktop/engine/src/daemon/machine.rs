@@ -382,7 +382,7 @@ async fn follow_events(home: Home, ports: Ports) {
 
 async fn follow_connection(guest: Channel, ports: &Ports) -> Result<(), Status> {
     let mut events = SystemClient::new(guest.clone())
-        .events(EventsRequest {})
+        .events(EventsRequest::default())
         .await?
         .into_inner();
     while let Some(event) = events.message().await? {
