@@ -9,6 +9,7 @@ mod event;
 mod image;
 mod init;
 mod network;
+mod registry;
 mod runtime;
 mod serve;
 

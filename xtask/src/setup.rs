@@ -53,6 +53,8 @@ pub(crate) const RUN: &[Need] = &[
     need(qemu_package(), &[qemu_program()]),
     need("busybox-static", &["/usr/bin/busybox", "/bin/busybox"]),
     need("mmdebstrap", &["/usr/bin/mmdebstrap"]),
+    need("docker-registry", &["/usr/bin/docker-registry"]),
+    need("skopeo", &["/usr/bin/skopeo"]),
 ];
 
 /// For checking the host crates for other systems. Debian's compiler comes with

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::container::{ContainerCommand, ContainerGroup};
 use crate::commands::{
-    completion, events, images, import, info, inspect, load, machine, remove_image, version,
-    volume,
+    completion, events, images, import, info, inspect, load, login, logout, machine, pull,
+    remove_image, version, volume,
 };
 use crate::failure::{ENGINE, FAILED};
 use crate::output;
@@ -24,7 +24,7 @@ pub(crate) struct Cli {
 const AFTER_HELP: &str = "\
 Examples:
   wherry run hello                            run the built-in image
-  wherry load -i nginx.tar                    load an image from an archive
+  wherry pull nginx                           fetch an image from a registry
   wherry run -d --name web -p 8080:80 nginx   run it and publish its port
   wherry exec -it web sh                      look around in it
   wherry rm -f web                            remove it
@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Inspect(inspect::Arguments),
     /// List images
     Images(images::Arguments),
+    /// Fetch an image from a registry
+    Pull(pull::Arguments),
     /// Load images from an archive
     Load(load::Arguments),
     /// Make an image of an archive of files
@@ -69,6 +71,10 @@ pub(crate) enum Command {
     },
     /// Show what happens to containers, images and volumes
     Events(events::Arguments),
+    /// Log in to a registry
+    Login(login::Arguments),
+    /// Forget a registry's password
+    Logout(logout::Arguments),
     /// Start, stop and watch the machine that containers run in
     Machine(machine::Arguments),
     /// Show the state of the whole engine

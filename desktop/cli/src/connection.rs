@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tonic::transport::Channel;
-use wherry_client::{BulkStream, Home, open_stream};
+use wherry_client::{BulkStream, Home, Settings, open_stream, registry};
 use wherry_proto::MAX_MESSAGE;
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::engine_client::EngineClient;
@@ -14,7 +14,7 @@ use wherry_proto::v1::images_client::ImagesClient;
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::system_client::SystemClient;
 use wherry_proto::v1::volumes_client::VolumesClient;
-use wherry_proto::v1::{MachineState, StartMachineRequest, StreamHeader};
+use wherry_proto::v1::{MachineState, RegistryAccess, StartMachineRequest, StreamHeader};
 
 use crate::failure::Failure;
 use crate::output;
@@ -103,6 +103,19 @@ impl Connection {
     /// Returns a client of the guest as a whole.
     pub(crate) fn system(&self) -> SystemClient<Channel> {
         SystemClient::new(self.channel.clone())
+    }
+
+    /// Returns how a registry is reached, with the user's credential for it.
+    pub(crate) async fn registry_access(&self, name: &str) -> Result<RegistryAccess, Failure> {
+        let (home, name) = (self.home.clone(), name.to_owned());
+        // Helpers may ask the user something, for as long as that takes.
+        let access = tokio::task::spawn_blocking(move || {
+            let settings = Settings::load(&home)?;
+            Ok::<_, Failure>(registry::access(&settings, &name)?)
+        });
+        access
+            .await
+            .map_err(|error| Failure::new(error.to_string()))?
     }
 
     /// Opens a bulk stream to the guest, past `wherryd`.

@@ -1,7 +1,8 @@
 //! Why a command failed, and the exit code for it.
 
 use tonic::{Code, Status};
-use wherry_client::{EngineError, HomeError, StreamError};
+use wherry_client::registry::CredentialsError;
+use wherry_client::{EngineError, HomeError, SettingsError, StreamError};
 
 /// The exit code for a wrong command line, and for an engine that fails where
 /// the exit code is otherwise a process's own.
@@ -125,6 +126,18 @@ impl From<EngineError> for Failure {
             EngineError::Connect(connect) => Self::new(format!("{connect}: {}", connect.source)),
             error => Self::new(error.to_string()),
         }
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<CredentialsError> for Failure {
+    fn from(error: CredentialsError) -> Self {
+        Self::new(error.to_string())
     }
 }
 

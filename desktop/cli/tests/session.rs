@@ -57,9 +57,9 @@ fn run_detached_prints_the_id() {
 }
 
 #[test]
-fn an_unknown_image_says_how_to_get_it() {
+fn an_unknown_image_that_may_not_be_fetched_says_how_to_get_it() {
     let engine = ScriptedEngine::start();
-    let output = engine.run(&["run", "unknown"], b"");
+    let output = engine.run(&["run", "--pull", "never", "unknown"], b"");
     assert_eq!(output.status.code(), Some(125));
     let said = errors(&output);
     assert!(

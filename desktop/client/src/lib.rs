@@ -7,6 +7,7 @@
 
 pub mod guest_image;
 pub mod local;
+pub mod registry;
 pub mod settings;
 pub mod size;
 

@@ -42,6 +42,12 @@ pub struct Settings {
     pub qemu: Option<PathBuf>,
     /// The size of the data disk, bytes; it takes what is used of it. Default: 64 GiB.
     pub disk_size: u64,
+    /// Registries to ask before docker.io, `https://mirror.example`. Default: none.
+    pub registry_mirrors: Vec<String>,
+    /// Registries that may be asked without TLS or with a certificate that
+    /// nobody vouches for: `host`, `host:port` or a network, `10.0.0.0/8`.
+    /// Default: none; the loopback always may.
+    pub insecure_registries: Vec<String>,
 }
 
 /// What speeds the guest's processors up.
@@ -159,6 +165,10 @@ struct File {
     publish_address: Option<IpAddr>,
     qemu: Option<PathBuf>,
     disk_size: Option<toml::Spanned<Bytes>>,
+    #[serde(default)]
+    registry_mirrors: Vec<toml::Spanned<String>>,
+    #[serde(default)]
+    insecure_registries: Vec<toml::Spanned<String>>,
 }
 
 /// A size, as a number of bytes or as a person writes it.
@@ -235,7 +245,18 @@ impl FromStr for Settings {
                     .collect::<Result<_, _>>()?
             }
         };
+        let checked = |texts: Vec<toml::Spanned<String>>, check: fn(&str) -> Result<(), String>| {
+            let texts = texts.into_iter();
+            texts
+                .map(|text| match check(text.get_ref()) {
+                    Ok(()) => Ok(text.into_inner()),
+                    Err(message) => Err(at(text.span().start, message)),
+                })
+                .collect::<Result<Vec<_>, _>>()
+        };
         Ok(Self {
+            registry_mirrors: checked(file.registry_mirrors, check_mirror)?,
+            insecure_registries: checked(file.insecure_registries, check_insecure)?,
             cpus,
             memory: ranged(file.memory, "memory", LEAST_MEMORY, default_memory())?,
             accelerator: file.accelerator,
@@ -248,6 +269,42 @@ impl FromStr for Settings {
             disk_size: ranged(file.disk_size, "disk_size", LEAST_DISK, 64 * GIBIBYTE)?,
         })
     }
+}
+
+fn check_mirror(text: &str) -> Result<(), String> {
+    let host = ["https://", "http://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme))
+        .map(|rest| rest.trim_end_matches('/'));
+    match host {
+        Some(host) if is_host(host) => Ok(()),
+        _ => Err(format!(
+            "the registry mirror {text:?} is no address: write it as https://HOST[:PORT]"
+        )),
+    }
+}
+
+fn check_insecure(text: &str) -> Result<(), String> {
+    let is_network = text.split_once('/').is_some_and(|(network, length)| {
+        let most = match network.parse() {
+            Ok(IpAddr::V4(_)) => 32,
+            Ok(IpAddr::V6(_)) => 128,
+            Err(_) => return false,
+        };
+        length.parse::<u8>().is_ok_and(|length| length <= most)
+    });
+    if is_network || is_host(text) {
+        Ok(())
+    } else {
+        Err(format!(
+            "the insecure registry {text:?} must be a host, HOST:PORT, or a network such as 10.0.0.0/8"
+        ))
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    !text.is_empty() && text.bytes().all(allowed)
 }
 
 fn default_cpus() -> u32 {
@@ -317,6 +374,8 @@ mod tests {
             publish_address = "::1"
             qemu = "/opt/qemu"
             disk_size = "10g"
+            registry_mirrors = ["https://mirror.example:5000/"]
+            insecure_registries = ["box.lan:5000", "10.0.0.0/8"]
         "#
         .parse()
         .unwrap();
@@ -331,6 +390,8 @@ mod tests {
                 publish_address: "::1".parse().unwrap(),
                 qemu: Some("/opt/qemu".into()),
                 disk_size: 10 * GIBIBYTE,
+                registry_mirrors: vec!["https://mirror.example:5000/".to_owned()],
+                insecure_registries: vec!["box.lan:5000".to_owned(), "10.0.0.0/8".to_owned()],
             }
         );
     }
@@ -356,6 +417,10 @@ mod tests {
             ("publish_address = \"everywhere\"", "IP address"),
             ("shares = [\"here\"]", "absolute"),
             ("disk_size = true", "2GiB"),
+            ("registry_mirrors = [\"mirror\"]", "https://HOST"),
+            ("registry_mirrors = [\"https://\"]", "https://HOST"),
+            ("insecure_registries = [\"http://box\"]", "HOST:PORT"),
+            ("insecure_registries = [\"10.0.0.0/33\"]", "10.0.0.0/8"),
         ] {
             let message = refusal(text);
             assert!(message.contains(right), "{text}: {message}");

@@ -73,6 +73,7 @@ impl Store {
         let image = NewImage {
             record: ImageRecord::new(id, manifest_digest, &configuration, vec![layer]),
             names: name.into_iter().collect(),
+            digests: Vec::new(),
             blobs: vec![(id, bytes), (manifest_digest, manifest)],
         };
         let record = self
@@ -97,6 +98,7 @@ fn configuration(config: RunConfig, diff_id: Digest, message: &str) -> Configura
         created: created.clone(),
         architecture: platform.architecture,
         os: platform.os,
+        variant: None,
         config,
         rootfs: RootFs {
             kind: "layers".to_owned(),

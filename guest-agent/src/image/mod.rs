@@ -4,10 +4,11 @@
 //! A [`Store`] lives in one directory on ext4:
 //!
 //! ```text
-//! blobs/sha256/<hex>   manifests and configurations, by digest
-//! layers/<hex>         unpacked layers, by diff id, as overlayfs wants its lower directories
-//! images/images.json   which images there are, and their names
-//! images/tmp/          what is half made; emptied by every open
+//! blobs/sha256/<hex>      manifests and configurations, by digest
+//! layers/<hex>            unpacked layers, by diff id, as overlayfs wants its lower directories
+//! images/images.json      which images there are, and their names
+//! images/unfinished.json  the layers of pulls that were cut off
+//! images/tmp/             what is half made; emptied by every open
 //! ```
 //!
 //! Compressed layers are not kept: they would double the space an image takes,
@@ -21,10 +22,13 @@ mod builtin;
 mod digest;
 mod durable;
 mod error;
+mod fetched;
 mod import;
+mod kept;
 mod layer;
 mod load;
 mod oci;
+mod platform;
 mod record;
 mod reference;
 mod remove;
@@ -39,7 +43,10 @@ mod user;
 
 pub(crate) use digest::Digest;
 pub(crate) use error::Error;
+pub(crate) use fetched::{FetchedImage, summary};
 pub(crate) use import::ImportOptions;
+pub(crate) use oci::{Descriptor, MAX_JSON, Manifest, Platform};
+pub(crate) use platform::choose;
 pub(crate) use record::{ImageRecord, LayerRecord};
 pub(crate) use reference::Reference;
 pub(crate) use remove::Dependent;

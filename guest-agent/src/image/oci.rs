@@ -9,7 +9,7 @@ use super::Error;
 
 /// The largest manifest, index or configuration that is read, bytes; registries
 /// refuse manifests over 4 MiB.
-pub(super) const MAX_JSON: u64 = 8 * 1024 * 1024;
+pub(crate) const MAX_JSON: u64 = 8 * 1024 * 1024;
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -27,52 +27,52 @@ where
 /// A descriptor: image-spec, descriptor.md.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Descriptor {
+pub(crate) struct Descriptor {
     #[serde(default, deserialize_with = "nullable")]
-    pub(super) media_type: String,
-    pub(super) digest: String,
-    pub(super) size: u64,
+    pub(crate) media_type: String,
+    pub(crate) digest: String,
+    pub(crate) size: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) platform: Option<Platform>,
+    pub(crate) platform: Option<Platform>,
     #[serde(
         default,
         deserialize_with = "nullable",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
-    pub(super) annotations: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Platform {
+pub(crate) struct Platform {
     #[serde(default, deserialize_with = "nullable")]
-    pub(super) architecture: String,
+    pub(crate) architecture: String,
     #[serde(default, deserialize_with = "nullable")]
-    pub(super) os: String,
+    pub(crate) os: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) variant: Option<String>,
+    pub(crate) variant: Option<String>,
 }
 
 /// An index or a manifest; which of them, its fields tell, as in containerd.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Manifest {
-    pub(super) schema_version: u32,
+pub(crate) struct Manifest {
+    pub(crate) schema_version: u32,
     #[serde(default, deserialize_with = "nullable")]
-    pub(super) media_type: String,
+    pub(crate) media_type: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) config: Option<Descriptor>,
+    pub(crate) config: Option<Descriptor>,
     #[serde(
         default,
         deserialize_with = "nullable",
         skip_serializing_if = "Vec::is_empty"
     )]
-    pub(super) layers: Vec<Descriptor>,
+    pub(crate) layers: Vec<Descriptor>,
     #[serde(
         default,
         deserialize_with = "nullable",
         skip_serializing_if = "Vec::is_empty"
     )]
-    pub(super) manifests: Vec<Descriptor>,
+    pub(crate) manifests: Vec<Descriptor>,
 }
 
 /// An entry of a Docker archive's `manifest.json`.
@@ -95,6 +95,8 @@ pub(super) struct Configuration {
     pub(super) architecture: String,
     #[serde(default, deserialize_with = "nullable")]
     pub(super) os: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) variant: Option<String>,
     #[serde(default, deserialize_with = "nullable")]
     pub(super) config: RunConfig,
     pub(super) rootfs: RootFs,

@@ -14,6 +14,9 @@ pub(crate) struct ImageRecord {
     pub(crate) id: Digest,
     /// The names, normalised (`docker.io/library/nginx:latest`), sorted.
     pub(crate) names: Vec<String>,
+    /// What registries know it by, `docker.io/library/nginx@sha256:…`, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) digests: Vec<String>,
     /// The digest of the manifest. Archives of Docker's older form have none
     /// and get one of our making.
     pub(crate) manifest_digest: Digest,
@@ -78,6 +81,7 @@ impl ImageRecord {
         ImageRecord {
             id,
             names: Vec::new(),
+            digests: Vec::new(),
             manifest_digest,
             layers,
             created_ns: configuration.created.as_deref().and_then(parse_time),
@@ -134,6 +138,8 @@ impl From<&ImageRecord> for v1::Image {
                 .iter()
                 .map(|layer| layer.diff_id.to_string())
                 .collect(),
+            digests: record.digests.clone(),
+            ..v1::Image::default()
         }
     }
 }

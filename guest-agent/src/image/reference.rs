@@ -31,6 +31,21 @@ impl Reference {
         &self.path
     }
 
+    /// Returns the tag, where the name has one.
+    pub(crate) fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// Returns the name without tag and digest, `docker.io/library/nginx`.
+    pub(crate) fn repository(&self) -> String {
+        format!("{}/{}", self.domain, self.path)
+    }
+
+    /// Returns the name by a digest alone, `docker.io/library/nginx@sha256:…`.
+    pub(crate) fn canonical(&self, digest: &Digest) -> String {
+        format!("{}@{digest}", self.repository())
+    }
+
     /// Returns the digest, where the name has one.
     pub(crate) fn digest(&self) -> Option<Digest> {
         self.digest

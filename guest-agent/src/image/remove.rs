@@ -115,7 +115,8 @@ impl Store {
         let gone = images.values().filter(|old| !changed.contains_key(&old.id));
         for layer in gone.flat_map(|record| record.layers.iter().rev()) {
             let shared = changed.values().any(|other| other.layers.contains(layer));
-            if !shared && !unused.contains(&layer.diff_id) {
+            let kept = self.kept().holds(&layer.diff_id);
+            if !shared && !kept && !unused.contains(&layer.diff_id) {
                 unused.push(layer.diff_id);
             }
         }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::durable::{create_private_directory, replace_file, sync_directory, sync_file_system};
+use super::kept::Kept;
 use super::layer::UnpackedLayer;
 use super::{Digest, Error, ImageRecord, Reference};
 
@@ -14,6 +15,8 @@ use super::{Digest, Error, ImageRecord, Reference};
 pub(crate) struct Store {
     root: PathBuf,
     images: Mutex<Images>,
+    /// Locked after `images`, where both are.
+    pub(super) kept: Mutex<Kept>,
 }
 
 /// Every image there is, by id.
@@ -32,6 +35,8 @@ const CATALOGUE_VERSION: u32 = 1;
 pub(super) struct NewImage {
     pub(super) record: ImageRecord,
     pub(super) names: Vec<Reference>,
+    /// What registries know it by.
+    pub(super) digests: Vec<String>,
     /// The manifest and the configuration.
     pub(super) blobs: Vec<(Digest, Vec<u8>)>,
 }
@@ -46,6 +51,7 @@ impl Store {
         let store = Store {
             root: root.to_owned(),
             images: Mutex::default(),
+            kept: Mutex::default(),
         };
         for directory in [store.blobs(), store.layers(), store.images_directory()] {
             create_private_directory(&directory)?;
@@ -65,6 +71,7 @@ impl Store {
         if images.len() != before {
             store.write_catalogue(&images)?;
         }
+        store.read_kept();
         store.collect_garbage(&images)?;
         *store.lock() = images;
         Ok(store)
@@ -84,13 +91,15 @@ impl Store {
     /// Finds an image by name, id or unambiguous id prefix. A name that is not
     /// here but belongs to a built-in image brings that one in first.
     pub(crate) fn inspect(&self, name: &str) -> Result<ImageRecord, Error> {
-        let found = find(&self.lock(), name).map(|(record, _)| record.clone());
-        match found {
-            Err(Error::NotFound(_)) if self.load_builtin(name)? => {
-                find(&self.lock(), name).map(|(record, _)| record.clone())
-            }
+        match self.inspect_own(name) {
+            Err(Error::NotFound(_)) if self.load_builtin(name)? => self.inspect_own(name),
             found => found,
         }
+    }
+
+    /// Finds an image as [`Store::inspect`], of those that are here already.
+    pub(crate) fn inspect_own(&self, name: &str) -> Result<ImageRecord, Error> {
+        find(&self.lock(), name).map(|(record, _)| record.clone())
     }
 
     /// Adds images and the layers they are made of. Layers that are here
@@ -106,6 +115,13 @@ impl Store {
         match self.place(&catalogue, images, layers) {
             Ok((changed, records)) => {
                 *catalogue = changed;
+                let has = |layer: &Digest| {
+                    let mut layers = records.iter().flat_map(|record| &record.layers);
+                    layers.any(|of_image| of_image.diff_id == *layer)
+                };
+                if let Err(error) = self.release_kept(has) {
+                    tracing::warn!("layers may stay longer than their image: {error}");
+                }
                 Ok(records)
             }
             Err(error) => {
@@ -150,6 +166,8 @@ impl Store {
             names.extend(image.names.iter().map(Reference::to_string));
             entry.names = names.iter().cloned().collect();
             entry.removed = false;
+            let digests: BTreeSet<_> = entry.digests.drain(..).chain(image.digests).collect();
+            entry.digests = digests.into_iter().collect();
             for (other, record) in &mut changed {
                 if *other != id {
                     record.names.retain(|name| !names.contains(name));
@@ -219,10 +237,13 @@ impl Store {
     /// Removes layers and blobs that no image uses. The caller holds the lock,
     /// or is alone.
     pub(super) fn collect_garbage(&self, images: &Images) -> Result<(), Error> {
+        let kept = self.kept();
         let layers: BTreeSet<_> = images
             .values()
             .flat_map(|record| record.layers.iter().map(|layer| layer.diff_id.hex()))
+            .chain(kept.all().map(Digest::hex))
             .collect();
+        drop(kept);
         let blobs: BTreeSet<_> = images
             .values()
             .flat_map(|record| [record.id.hex(), record.manifest_digest.hex()])
@@ -275,7 +296,7 @@ impl Store {
         self.root.join("blobs/sha256")
     }
 
-    fn images_directory(&self) -> PathBuf {
+    pub(super) fn images_directory(&self) -> PathBuf {
         self.root.join("images")
     }
 
@@ -309,11 +330,13 @@ pub(super) fn find<'a>(
     if let Ok(reference) = &reference {
         let by_name = |record: &&ImageRecord| match reference.digest() {
             Some(digest) => {
-                digest == record.manifest_digest
-                    && record
-                        .names
-                        .iter()
-                        .any(|name| same_repository(name, reference))
+                let canonical = reference.canonical(&digest);
+                record.digests.contains(&canonical)
+                    || digest == record.manifest_digest
+                        && record
+                            .names
+                            .iter()
+                            .any(|name| same_repository(name, reference))
             }
             None => record.names.binary_search(&reference.to_string()).is_ok(),
         };

@@ -1,12 +1,15 @@
 //! The Images service. Archives come over bulk streams instead.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 use wherry_proto::v1;
 use wherry_proto::v1::images_server::Images as Service;
 
 use super::Agent;
+use crate::registry;
 
 /// Serves [`Service`].
 pub(super) struct ImagesService {
@@ -31,8 +34,30 @@ impl ImagesService {
     }
 }
 
+type Transfer = Pin<Box<dyn Stream<Item = Result<v1::TransferEvent, Status>> + Send>>;
+
 #[tonic::async_trait]
 impl Service for ImagesService {
+    type PullStream = Transfer;
+
+    async fn pull(
+        &self,
+        request: Request<v1::PullImageRequest>,
+    ) -> Result<Response<Transfer>, Status> {
+        let events = self.agent.pulls.pull(request.into_inner())?;
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn login(
+        &self,
+        request: Request<v1::LoginRequest>,
+    ) -> Result<Response<v1::LoginResponse>, Status> {
+        let request = request.into_inner();
+        let access = self.agent.pulls.access(request.access);
+        let identity_token = registry::login(&access, &request.registry).await?;
+        Ok(Response::new(v1::LoginResponse { identity_token }))
+    }
+
     async fn list(
         &self,
         _: Request<v1::ListImagesRequest>,

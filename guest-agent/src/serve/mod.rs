@@ -11,6 +11,7 @@ mod system;
 mod volumes;
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use crate::container::{Containers, Places};
 use crate::event::Events;
 use crate::image::Store;
 use crate::network::{Network, Options as NetworkOptions};
+use crate::registry::Pulls;
 use listener::Listener;
 use options::{Listen, Options};
 
@@ -41,6 +43,7 @@ pub(crate) struct Agent {
     options: Options,
     events: Arc<Events>,
     images: Arc<Store>,
+    pulls: Pulls,
     containers: Arc<Containers>,
     /// Becomes true when the agent is to end.
     ending: watch::Sender<bool>,
@@ -127,10 +130,12 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let containers = Containers::open(places, images.clone(), network, events.clone())
         .await
         .context("cannot read the containers")?;
+    let pulls = Pulls::new(images.clone(), events.clone(), host_loopback(&options));
     let agent = Arc::new(Agent {
         options,
         events,
         images,
+        pulls,
         containers,
         ending: watch::Sender::new(false),
     });
@@ -178,6 +183,15 @@ fn network_options(options: &Options) -> NetworkOptions {
         (_, false) => NetworkOptions::without_bridge(&options.run),
         (Listen::Vsock, true) => NetworkOptions::guest(&options.run),
         (Listen::Unix(_), true) => NetworkOptions::process(&options.run),
+    }
+}
+
+/// Returns the address under which the host's loopback is reached: a plain
+/// process has the same one.
+fn host_loopback(options: &Options) -> Ipv4Addr {
+    match options.listen {
+        Listen::Vsock => network_options(options).host_address,
+        Listen::Unix(_) => Ipv4Addr::LOCALHOST,
     }
 }
 

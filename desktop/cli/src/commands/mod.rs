@@ -8,7 +8,10 @@ pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod load;
+pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod machine;
+pub(crate) mod pull;
 pub(crate) mod remove_image;
 pub(crate) mod version;
 pub(crate) mod volume;
@@ -32,6 +35,7 @@ mod session;
 mod start;
 mod stop;
 mod top;
+mod transfer;
 mod unpause;
 mod update;
 mod wait;
@@ -52,6 +56,9 @@ pub(crate) async fn run(command: Command) -> Outcome {
         Command::Import(arguments) => import::run(arguments).await,
         Command::Rmi(arguments) => remove_image::run(arguments).await,
         Command::Volume(arguments) => volume::run(arguments).await,
+        Command::Pull(arguments) => pull::run(arguments).await,
+        Command::Login(arguments) => login::run(arguments).await,
+        Command::Logout(arguments) => logout::run(&arguments),
         Command::Machine(arguments) => machine::run(arguments).await,
         Command::Info(arguments) => info::run(arguments).await,
         Command::Version(arguments) => version::run(arguments).await,

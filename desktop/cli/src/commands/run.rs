@@ -6,14 +6,15 @@ use tonic::Code;
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::wait_container_request::Condition;
 use wherry_proto::v1::{
-    AttachStream, CreateContainerRequest, RemoveContainerRequest, StartContainerRequest,
-    WaitContainerRequest,
+    AttachStream, CreateContainerRequest, CreateContainerResponse, InspectImageRequest,
+    RemoveContainerRequest, StartContainerRequest, WaitContainerRequest,
 };
 
+use super::pull;
 use super::session::{Session, check_terminal};
 use crate::connection::Connection;
 use crate::failure::{Failure, Outcome};
-use crate::options::ContainerOptions;
+use crate::options::{ContainerOptions, PullPolicy};
 use crate::output;
 use crate::terminal::{DetachKeys, Target};
 
@@ -115,16 +116,7 @@ pub(super) async fn create(
     options: &ContainerOptions,
     request: CreateContainerRequest,
 ) -> Result<String, Failure> {
-    let created = match connection.containers().create(request).await {
-        Ok(created) => created.into_inner(),
-        Err(status) if status.code() == Code::NotFound && status.message().contains("image") => {
-            return Err(Failure::new(format!(
-                "there is no image {:?} here: load it with `wherry load -i FILE`; `wherry images` lists what there is",
-                options.image()
-            )));
-        }
-        Err(status) => return Err(status.into()),
-    };
+    let created = create_from_image(connection, options, request).await?;
     for warning in &created.warnings {
         output::complain(&format!("warning: {warning}"));
     }
@@ -138,6 +130,66 @@ pub(super) async fn create(
         )));
     }
     Ok(created.id)
+}
+
+/// Creates the container, with its image fetched where that is wanted.
+async fn create_from_image(
+    connection: &Connection,
+    options: &ContainerOptions,
+    request: CreateContainerRequest,
+) -> Result<CreateContainerResponse, Failure> {
+    let fetch = || {
+        let platform = options.platform.as_deref();
+        pull::fetch(connection, options.image(), platform, options.quiet)
+    };
+    match options.pull {
+        PullPolicy::Always => fetch().await?,
+        PullPolicy::Missing if options.platform.is_some() => {
+            if !is_here(connection, options).await? {
+                fetch().await?;
+            }
+        }
+        _ => {}
+    }
+    let missing = |status: &tonic::Status| {
+        status.code() == Code::NotFound && status.message().contains("image")
+    };
+    match connection.containers().create(request.clone()).await {
+        Err(status) if missing(&status) => match options.pull {
+            PullPolicy::Missing => {
+                if !options.quiet {
+                    output::complain(&format!(
+                        "unable to find image {:?} locally",
+                        output::familiar(&output::normalised(options.image()))
+                    ));
+                }
+                fetch().await?;
+                Ok(connection.containers().create(request).await?.into_inner())
+            }
+            _ => Err(Failure::new(format!(
+                "there is no image {:?} here: fetch it with `wherry pull`, or load it with `wherry load -i FILE`; `wherry images` lists what there is",
+                options.image()
+            ))),
+        },
+        created => Ok(created?.into_inner()),
+    }
+}
+
+/// Tells whether the image is here, and for the platform that is wanted.
+async fn is_here(connection: &Connection, options: &ContainerOptions) -> Result<bool, Failure> {
+    let request = InspectImageRequest {
+        name: options.image().to_owned(),
+    };
+    let image = match connection.images().inspect(request).await {
+        Ok(image) => image.into_inner(),
+        Err(status) if status.code() == Code::NotFound => return Ok(false),
+        Err(status) => return Err(status.into()),
+    };
+    let wanted = options.platform.as_deref().unwrap_or_default();
+    let mut parts = wanted.split('/');
+    Ok(parts.next() == Some(image.os.as_str())
+        && parts.next() == Some(image.architecture.as_str())
+        && parts.next().is_none_or(|variant| variant == image.variant))
 }
 
 async fn start(connection: &Connection, id: &str) -> Result<u8, Unstarted> {

@@ -148,9 +148,32 @@ pub(crate) struct ContainerOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<PathBuf>,
 
+    /// When to fetch the image from its registry
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    pub(crate) pull: PullPolicy,
+
+    /// Show no progress of the fetch
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// The platform of the image, such as linux/arm64
+    #[arg(long, value_name = "OS/ARCHITECTURE")]
+    pub(crate) platform: Option<String>,
+
     /// Show this help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
+}
+
+/// When `run` and `create` fetch an image.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PullPolicy {
+    /// Each time
+    Always,
+    /// Where it is not here
+    Missing,
+    /// Not at all
+    Never,
 }
 
 impl ContainerOptions {

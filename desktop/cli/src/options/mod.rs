@@ -10,7 +10,7 @@ mod publish;
 mod restart;
 mod time;
 
-pub(crate) use container::ContainerOptions;
+pub(crate) use container::{ContainerOptions, PullPolicy};
 pub(crate) use environment::EnvironmentOptions;
 pub(crate) use number::parse_patience;
 pub(crate) use restart::{RestartPolicy, parse_restart};

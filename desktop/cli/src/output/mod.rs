@@ -16,7 +16,7 @@ pub(crate) use event::{fields as event_fields, json as event_json, line as event
 pub(crate) use human::duration as human_duration;
 pub(crate) use image::{inspect as inspect_image, rows as image_rows};
 pub(crate) use listing::{Listing, print_listing};
-pub(crate) use reference::{familiar, normalised};
+pub(crate) use reference::{familiar, normalised, split_tag};
 pub(crate) use table::Table;
 pub(crate) use template::Template;
 pub(crate) use volume::{inspect as inspect_volume, row as volume_row};

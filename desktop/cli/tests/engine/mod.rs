@@ -31,6 +31,7 @@ pub struct Asked {
     pub archive: Vec<u8>,
     pub sizes: Vec<(u32, u32)>,
     pub filters: Vec<v1::EventFilter>,
+    pub pulled: Vec<v1::PullImageRequest>,
 }
 
 /// One container on its script.
@@ -92,6 +93,12 @@ impl ScriptedEngine {
 
     pub fn asked(&self) -> std::sync::MutexGuard<'_, Asked> {
         self.state.asked.lock().unwrap()
+    }
+
+    /// Writes the settings.
+    #[allow(dead_code)]
+    pub fn configure(&self, settings: &str) {
+        std::fs::write(self.folder.path().join("config.toml"), settings).unwrap();
     }
 
     /// A `wherry` command that talks to this engine.
@@ -318,8 +325,16 @@ impl Containers for State {
         request: Request<v1::CreateContainerRequest>,
     ) -> Answer<v1::CreateContainerResponse> {
         let spec = request.into_inner().spec.unwrap_or_default();
-        if spec.image == "unknown" {
-            return Err(Status::not_found("no such image: unknown"));
+        let pulled = |name: &String| {
+            self.asked
+                .lock()
+                .unwrap()
+                .pulled
+                .iter()
+                .any(|pulled| pulled.name == *name)
+        };
+        if spec.image.starts_with("unknown") && !pulled(&spec.image) {
+            return Err(Status::not_found(format!("no such image: {}", spec.image)));
         }
         let actor = Actor {
             script: spec.cmd.clone(),
@@ -479,6 +494,60 @@ impl Containers for State {
 
 #[tonic::async_trait]
 impl Images for State {
+    type PullStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::TransferEvent, Status>>>;
+
+    /// Only what is called `unknown/...` is in no registry.
+    async fn pull(&self, request: Request<v1::PullImageRequest>) -> Answer<Self::PullStream> {
+        use v1::transfer_event::Event;
+        let request = request.into_inner();
+        if request.name.starts_with("unknown/") {
+            return Err(Status::not_found(
+                "unknown is not in the registry docker.io",
+            ));
+        }
+        let (repository, tag) = match request.name.split_once('@') {
+            Some(_) => (request.name.clone(), String::new()),
+            None => match request.name.rsplit_once(':') {
+                Some((repository, tag)) => (repository.to_owned(), format!(":{tag}")),
+                None => (request.name.clone(), ":latest".to_owned()),
+            },
+        };
+        let domain = if repository.contains('.') {
+            ""
+        } else {
+            "docker.io/library/"
+        };
+        let events = [
+            Event::Layer(v1::LayerProgress {
+                id: "0123456789ab".to_owned(),
+                stage: v1::layer_progress::Stage::Pulled.into(),
+                current: 1,
+                total: 1,
+            }),
+            Event::Message("mind the platform".to_owned()),
+            Event::Result(v1::TransferResult {
+                name: format!("{domain}{repository}{tag}"),
+                digest: "sha256:1234".to_owned(),
+                up_to_date: repository == "current",
+                ..v1::TransferResult::default()
+            }),
+        ];
+        self.asked.lock().unwrap().pulled.push(request);
+        let events = events.map(|event| Ok(v1::TransferEvent { event: Some(event) }));
+        Ok(Response::new(tokio_stream::iter(
+            events.into_iter().collect::<Vec<_>>(),
+        )))
+    }
+    /// The password is "right".
+    async fn login(&self, request: Request<v1::LoginRequest>) -> Answer<v1::LoginResponse> {
+        let access = request.into_inner().access.unwrap_or_default();
+        match access.credentials.first() {
+            Some(credential) if credential.password == "right" => {
+                Ok(Response::new(v1::LoginResponse::default()))
+            }
+            _ => Err(Status::unauthenticated("wrong password")),
+        }
+    }
     async fn list(&self, _: Request<v1::ListImagesRequest>) -> Answer<v1::ListImagesResponse> {
         Ok(Response::new(v1::ListImagesResponse::default()))
     }

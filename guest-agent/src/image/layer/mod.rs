@@ -17,7 +17,7 @@ mod tests;
 use std::io::Read;
 use std::path::Path;
 
-pub(super) use pipeline::{Compression, unpack};
+pub(super) use pipeline::{Compression, Unpacked, unpack};
 pub(super) use tar_reader::{Kind, TarReader};
 
 use super::{Digest, Error};

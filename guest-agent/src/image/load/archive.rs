@@ -235,7 +235,7 @@ impl Archive {
 }
 
 /// Checks a configuration's diff ids against the layers as they were unpacked.
-pub(super) fn check_diff_ids(
+pub(in crate::image) fn check_diff_ids(
     configuration: &Configuration,
     layers: &[LayerRecord],
 ) -> Result<(), Error> {

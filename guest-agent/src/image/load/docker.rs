@@ -46,6 +46,7 @@ pub(super) fn add_images(
         images.push(NewImage {
             record: ImageRecord::new(id, manifest_digest, &configuration, layers),
             names,
+            digests: Vec::new(),
             blobs: vec![(id, bytes.to_vec()), (manifest_digest, manifest)],
         });
     }

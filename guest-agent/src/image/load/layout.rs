@@ -67,6 +67,7 @@ fn image(
     Ok(NewImage {
         record: ImageRecord::new(id, manifest_digest, &configuration, layers),
         names: Vec::new(),
+        digests: Vec::new(),
         blobs: vec![
             (id, config_bytes.to_vec()),
             (manifest_digest, bytes.to_vec()),

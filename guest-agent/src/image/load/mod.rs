@@ -14,6 +14,7 @@ mod tests;
 use std::io::{BufReader, Read};
 
 use archive::Archive;
+pub(super) use archive::check_diff_ids;
 
 use super::layer::{Compression, UnpackedLayer, read_full};
 use super::store::NewImage;
