@@ -165,14 +165,12 @@ pub(crate) struct ContainerOptions {
     help: Option<bool>,
 }
 
-/// When `run` and `create` fetch an image.
+/// When `run` and `create` fetch an image: each time, where it is not here, or
+/// not at all.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PullPolicy {
-    /// Each time
     Always,
-    /// Where it is not here
     Missing,
-    /// Not at all
     Never,
 }
 
