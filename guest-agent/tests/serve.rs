@@ -661,6 +661,8 @@ async fn a_full_disk_is_a_clear_error_and_heals_when_space_is_freed() {
     assert!(directories(&agent).is_empty());
     drop(file);
     fs::remove_file(ballast).unwrap();
+    // The file system has the space back when its journal is written.
+    fs::File::open(agent.root()).unwrap().sync_all().unwrap();
     let id = agent.create("echo fine", |_| ()).await;
     agent.run(&id).await.unwrap();
     assert_eq!(agent.wait(&id, Condition::NotRunning).await, 0);
