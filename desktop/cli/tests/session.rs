@@ -328,3 +328,30 @@ fn events_go_on_after_the_agent_died() {
     let output = engine.run(&["events", "--filter", "colour=red"], b"");
     assert!(errors(&output).contains("the keys are type, event"));
 }
+
+#[test]
+fn diff_prints_a_letter_and_a_path() {
+    let engine = ScriptedEngine::start();
+    let output = engine.run(&["diff", "web"], b"");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "C /etc\nA /etc/new\nD /etc/old\n"
+    );
+}
+
+#[test]
+fn a_copy_has_a_container_at_one_end() {
+    let engine = ScriptedEngine::start();
+    for (arguments, message) in [
+        (
+            ["a:/x", "b:/y"],
+            "copying between containers is not supported",
+        ),
+        (["x", "y"], "must specify at least one container source"),
+        (["./none", "a:/x"], "cannot read ./none"),
+    ] {
+        let output = engine.run(&["cp", arguments[0], arguments[1]], b"");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(errors(&output).contains(message), "{}", errors(&output));
+    }
+}

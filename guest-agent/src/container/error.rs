@@ -26,6 +26,14 @@ pub(crate) enum Error {
     /// No volume has this name.
     #[error("get {0}: no such volume")]
     NoSuchVolume(String),
+    /// A container has nothing at this path.
+    #[error("Could not find the file {path} in container {container}")]
+    NoSuchPath {
+        /// The container's name.
+        container: String,
+        /// The path as given.
+        path: String,
+    },
     /// No such network.
     #[error("network {0} not found")]
     NoSuchNetwork(String),
@@ -100,6 +108,7 @@ impl Error {
             | Self::NoSuchExec(_)
             | Self::NoSuchImage(_)
             | Self::NoSuchVolume(_)
+            | Self::NoSuchPath { .. }
             | Self::NoSuchNetwork(_) => Code::NotFound,
             Self::NameTaken { .. } => Code::AlreadyExists,
             Self::Invalid(_) | Self::Ambiguous(_) => Code::InvalidArgument,

@@ -17,6 +17,7 @@ mod create;
 mod error;
 mod exec;
 mod exit;
+mod files;
 mod inspect;
 mod log;
 mod mount;
@@ -56,6 +57,7 @@ use crate::network::Network;
 use crate::runtime::Shim;
 
 pub(crate) use error::Error;
+pub(crate) use files::{CommitOptions, CopyInOptions};
 pub(crate) use log::{Changes, Entry, LogReader};
 pub(crate) use record::{Paths, Record, Status};
 pub(crate) use wait::Condition;

@@ -72,7 +72,7 @@ impl Containers {
         Ok(())
     }
 
-    async fn freeze(&self, container: &Container, frozen: bool) -> Result<(), Error> {
+    pub(super) async fn freeze(&self, container: &Container, frozen: bool) -> Result<(), Error> {
         let shim = container.cell().shim.clone();
         let shim = shim.filter(|_| container.status() == Status::Running);
         let shim = shim.ok_or_else(|| state(container, "is not running"))?;

@@ -160,7 +160,7 @@ pub(super) fn network_files(
 
 /// Makes a directory and those above it in a container's root, its symbolic
 /// links taken within the root.
-fn make_directory(root: &Path, directory: &str) -> std::io::Result<()> {
+pub(super) fn make_directory(root: &Path, directory: &str) -> std::io::Result<()> {
     use rustix::io::Errno;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;

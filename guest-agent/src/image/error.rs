@@ -36,6 +36,14 @@ pub(crate) enum Error {
         /// Why it is refused.
         reason: String,
     },
+    /// An entry of an archive that cannot be copied to where it should go.
+    #[error("cannot copy {entry:?}: {reason}")]
+    Refused {
+        /// The entry's name in the archive.
+        entry: String,
+        /// Why not.
+        reason: String,
+    },
     /// Content that is not what its digest says.
     #[error("{what} is damaged: expected {expected}, found {found}; fetch or save the image again")]
     DigestMismatch {
@@ -116,6 +124,7 @@ impl Error {
             | Error::InvalidReference { .. }
             | Error::InvalidArchive(_)
             | Error::UnsafeEntry { .. }
+            | Error::Refused { .. }
             | Error::DigestMismatch { .. }
             | Error::NoMatchingPlatform { .. }
             | Error::InvalidChange { .. }

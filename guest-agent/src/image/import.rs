@@ -90,10 +90,7 @@ impl Store {
 
 fn configuration(config: RunConfig, diff_id: Digest, message: &str) -> Configuration {
     let platform = our_platform();
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let created = Some(format_time(i64::try_from(now.as_secs()).unwrap_or(0)));
+    let created = Some(now());
     Configuration {
         created: created.clone(),
         architecture: platform.architecture,
@@ -112,8 +109,17 @@ fn configuration(config: RunConfig, diff_id: Digest, message: &str) -> Configura
     }
 }
 
-/// Applies one Dockerfile instruction, of those that `docker import --change` takes.
-fn apply(change: &str, config: &mut RunConfig) -> Result<(), String> {
+/// Returns the present time as configurations have it.
+pub(super) fn now() -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    format_time(i64::try_from(now.as_secs()).unwrap_or(0))
+}
+
+/// Applies one Dockerfile instruction, of those that `docker import --change`
+/// and `docker commit --change` take.
+pub(super) fn apply(change: &str, config: &mut RunConfig) -> Result<(), String> {
     let change = change.trim();
     let (instruction, rest) = change
         .split_once(char::is_whitespace)

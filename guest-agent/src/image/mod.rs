@@ -18,6 +18,7 @@
 //! replaces `images.json` by rename, so that a power cut leaves the old state
 //! or the new one. Everything here blocks: call it on a thread that may.
 
+mod add_layer;
 mod builtin;
 mod digest;
 mod durable;
@@ -41,16 +42,18 @@ mod tests;
 mod time;
 mod user;
 
+pub(crate) use add_layer::NewLayer;
 pub(crate) use digest::Digest;
 pub(crate) use error::Error;
 pub(crate) use fetched::{FetchedImage, summary};
 pub(crate) use import::ImportOptions;
+pub(crate) use layer::{Packer, extract_at};
 pub(crate) use oci::{Descriptor, MAX_JSON, Manifest, Platform};
 pub(crate) use platform::choose;
 pub(crate) use record::{ImageRecord, LayerRecord};
 pub(crate) use reference::Reference;
 pub(crate) use remove::Dependent;
-pub(crate) use snapshot::unmount_root;
+pub(crate) use snapshot::{OverlayMount, unmount_root};
 pub(crate) use store::Store;
 pub(crate) use time::civil_from_days;
 pub(crate) use user::{User, resolve_user};

@@ -8,7 +8,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::durable::create_private_directory;
-use super::{Digest, Error, Store};
+use super::{Error, Store};
 
 /// mount(2) takes one page of options, its final zero included.
 const MAX_OPTIONS: usize = 4095;
@@ -35,11 +35,9 @@ impl Store {
     /// it keeps what is in them: a container's start after its stop is the same call.
     pub(crate) fn prepare_root(&self, image_id: &str, dir: &Path) -> Result<OverlayMount, Error> {
         let lower = {
-            let images = self.lock();
-            let digits = image_id.strip_prefix("sha256:").unwrap_or(image_id);
             // A removed image's containers still start.
-            let record = Digest::from_hex(digits)
-                .and_then(|id| images.get(&id))
+            let record = self
+                .by_id(image_id)
                 .ok_or_else(|| Error::NotFound(image_id.to_owned()))?;
             let mut lower: Vec<_> = record
                 .layers

@@ -102,6 +102,13 @@ impl Store {
         find(&self.lock(), name).map(|(record, _)| record.clone())
     }
 
+    /// Finds an image by its full id, also one that is removed and whose
+    /// containers are still there.
+    pub(super) fn by_id(&self, id: &str) -> Option<ImageRecord> {
+        let digits = id.strip_prefix("sha256:").unwrap_or(id);
+        Digest::from_hex(digits).and_then(|id| self.lock().get(&id).cloned())
+    }
+
     /// Adds images and the layers they are made of. Layers that are here
     /// already are not replaced; names move from the images that had them.
     pub(super) fn commit(

@@ -7,6 +7,7 @@ use wherry_proto::v1;
 use wherry_proto::v1::containers_server::Containers as Service;
 
 use super::Agent;
+use crate::container::CommitOptions;
 use crate::container::Condition;
 
 /// Serves [`Service`].
@@ -225,5 +226,43 @@ impl Service for ContainersService {
     ) -> Result<Response<v1::UpdateContainerResponse>, Status> {
         let warnings = self.agent.containers.update(&request.into_inner()).await?;
         Ok(Response::new(v1::UpdateContainerResponse { warnings }))
+    }
+
+    async fn stat_path(
+        &self,
+        request: Request<v1::StatPathRequest>,
+    ) -> Result<Response<v1::PathStatus>, Status> {
+        let request = request.into_inner();
+        let containers = &self.agent.containers;
+        let status = containers
+            .stat_path(&request.container, &request.path, request.follow)
+            .await?;
+        Ok(Response::new(status))
+    }
+
+    async fn diff(
+        &self,
+        request: Request<v1::DiffRequest>,
+    ) -> Result<Response<v1::DiffResponse>, Status> {
+        let containers = &self.agent.containers;
+        let changes = containers.changes(&request.into_inner().container).await?;
+        Ok(Response::new(v1::DiffResponse { changes }))
+    }
+
+    async fn commit(
+        &self,
+        request: Request<v1::CommitRequest>,
+    ) -> Result<Response<v1::Image>, Status> {
+        let request = request.into_inner();
+        let options = CommitOptions {
+            name: request.name,
+            author: request.author,
+            message: request.message,
+            changes: request.changes,
+            pause: !request.no_pause,
+        };
+        let containers = &self.agent.containers;
+        let image = containers.commit(&request.container, options).await?;
+        Ok(Response::new((&image).into()))
     }
 }

@@ -155,8 +155,7 @@ impl System for SystemService {
                 }
             },
         );
-        let later =
-            later.filter(move |event| ready(event.as_ref().map_or(true, |event| wanted(event))));
+        let later = later.filter(move |event| ready(event.as_ref().map_or(true, &wanted)));
         let first = std::iter::once(Events::ready()).chain(kept).map(Ok);
         Ok(Response::new(Box::pin(
             futures_util::stream::iter(first).chain(later),

@@ -3,8 +3,8 @@
 use clap::Subcommand;
 
 use super::{
-    attach, create, exec, inspect, kill, logs, pause, port, prune, ps, remove, rename, restart,
-    run, start, stop, top, unpause, update, wait,
+    attach, commit, copy, create, diff, exec, export, inspect, kill, logs, pause, port, prune, ps,
+    remove, rename, restart, run, start, stop, top, unpause, update, wait,
 };
 use crate::failure::{ENGINE, FAILED, Outcome};
 
@@ -43,6 +43,14 @@ pub(crate) enum ContainerCommand {
     Unpause(unpause::Arguments),
     /// Give a container another name
     Rename(rename::Arguments),
+    /// Copy files out of a container, or into it
+    Cp(copy::Arguments),
+    /// Show what a container has changed in its image's files
+    Diff(diff::Arguments),
+    /// Write a container's files as an archive
+    Export(export::Arguments),
+    /// Make an image of a container
+    Commit(commit::Arguments),
     /// Change what a container may use, and when it starts again
     Update(update::Arguments),
     /// Remove containers
@@ -103,6 +111,10 @@ pub(crate) async fn run_alone(command: ContainerCommand) -> Outcome {
         ContainerCommand::Pause(arguments) => pause::run(arguments).await,
         ContainerCommand::Unpause(arguments) => unpause::run(arguments).await,
         ContainerCommand::Rename(arguments) => rename::run(arguments).await,
+        ContainerCommand::Cp(arguments) => copy::run(arguments).await,
+        ContainerCommand::Diff(arguments) => diff::run(arguments).await,
+        ContainerCommand::Export(arguments) => export::run(arguments).await,
+        ContainerCommand::Commit(arguments) => commit::run(arguments).await,
         ContainerCommand::Update(arguments) => update::run(arguments).await,
         ContainerCommand::Rm(arguments) => remove::run(arguments).await,
     }

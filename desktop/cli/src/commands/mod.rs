@@ -18,9 +18,13 @@ pub(crate) mod volume;
 
 mod archive;
 mod attach;
+mod commit;
 mod confirm;
+mod copy;
 mod create;
+mod diff;
 mod exec;
+mod export;
 mod kill;
 mod logs;
 mod pause;

@@ -144,10 +144,10 @@ async fn create_from_image(
     };
     match options.pull {
         PullPolicy::Always => fetch().await?,
-        PullPolicy::Missing if options.platform.is_some() => {
-            if !is_here(connection, options).await? {
-                fetch().await?;
-            }
+        PullPolicy::Missing
+            if options.platform.is_some() && !is_here(connection, options).await? =>
+        {
+            fetch().await?;
         }
         _ => {}
     }

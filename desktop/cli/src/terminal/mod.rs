@@ -11,4 +11,4 @@ mod raw;
 pub(crate) use detach::DetachKeys;
 pub(crate) use follow::{Target, Watch, ended_by_signal};
 pub(crate) use pump::{Ending, Input, attach};
-pub(crate) use raw::{RawMode, input_is_terminal, size};
+pub(crate) use raw::{RawMode, input_is_terminal, output_is_terminal, size};

@@ -32,6 +32,11 @@ pub(crate) fn input_is_terminal() -> bool {
     io::stdin().is_terminal()
 }
 
+/// Tells whether standard output is a terminal.
+pub(crate) fn output_is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
 /// Returns the terminal's rows and columns; zeros where there is no terminal.
 pub(crate) fn size() -> (u32, u32) {
     let (columns, rows) = terminal::size().unwrap_or((0, 0));

@@ -18,8 +18,8 @@ use wherry_proto::v1::containers_server::{Containers, ContainersServer};
 use wherry_proto::v1::engine_server::{Engine, EngineServer};
 use wherry_proto::v1::images_server::{Images, ImagesServer};
 use wherry_proto::v1::stream_header::Purpose;
-use wherry_proto::v1::volumes_server::VolumesServer;
 use wherry_proto::v1::system_server::{System, SystemServer};
+use wherry_proto::v1::volumes_server::VolumesServer;
 use wherry_proto::v1::{self as v1, MachineProgress, MachineState, StreamReply};
 
 /// What the engine was asked, for tests to look at.
@@ -474,6 +474,25 @@ impl Containers for State {
             titles: vec!["PID".to_owned(), "CMD".to_owned()],
             processes: vec![v1::TopProcess { fields }],
         }))
+    }
+    async fn stat_path(&self, _: Request<v1::StatPathRequest>) -> Answer<v1::PathStatus> {
+        not_here()
+    }
+    async fn diff(&self, _: Request<v1::DiffRequest>) -> Answer<v1::DiffResponse> {
+        let change = |path: &str, kind: v1::file_change::Kind| v1::FileChange {
+            path: path.to_owned(),
+            kind: kind.into(),
+        };
+        Ok(Response::new(v1::DiffResponse {
+            changes: vec![
+                change("/etc", v1::file_change::Kind::Modified),
+                change("/etc/new", v1::file_change::Kind::Added),
+                change("/etc/old", v1::file_change::Kind::Deleted),
+            ],
+        }))
+    }
+    async fn commit(&self, _: Request<v1::CommitRequest>) -> Answer<v1::Image> {
+        not_here()
     }
     async fn prune(
         &self,

@@ -12,8 +12,8 @@ use super::tar_reader::{Entry, Kind, TarReader};
 use crate::image::Error;
 
 /// image-spec, layer.md, "Whiteouts".
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(super) const WHITEOUT: &[u8] = b".wh.";
+pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 /// AUFS's own files, which no other driver takes over.
 const AUFS: &[u8] = b".wh..wh.";
 
@@ -22,11 +22,7 @@ const AUFS: &[u8] = b".wh..wh.";
 pub(super) fn extract(source: impl BufRead, directory: &Path, layer: &str) -> Result<u64, Error> {
     let root = Root::open(directory).map_err(|error| Error::path("opening", directory, error))?;
     let mut tar = TarReader::new(source);
-    let mut extraction = Extraction {
-        root,
-        times: BTreeMap::new(),
-        size: 0,
-    };
+    let mut extraction = Extraction::new(root, None);
     let broken = |error: io::Error| Error::InvalidArchive(format!("the layer {layer}: {error}"));
     while let Some(entry) = tar.next_entry().map_err(broken)? {
         extraction
@@ -37,6 +33,48 @@ pub(super) fn extract(source: impl BufRead, directory: &Path, layer: &str) -> Re
         .set_directory_times()
         .map_err(|error| Error::io(format!("unpacking the layer {layer}"), error))?;
     Ok(extraction.size)
+}
+
+/// Unpacks a whole tar stream into the directory `at` of a root file system that
+/// is in use, whose symbolic links are taken within it. What is there stays or
+/// is replaced; a directory never takes the place of anything else, nor anything
+/// else that of a directory, unless `overwrite` allows it.
+///
+/// # Errors
+///
+/// [`Error::InvalidArchive`], [`Error::Refused`], those of the file system. What
+/// was unpacked until then stays.
+pub(crate) fn extract_at(
+    source: impl BufRead,
+    root: OwnedFd,
+    at: &[u8],
+    overwrite: bool,
+) -> Result<(), Error> {
+    let mut tar = TarReader::new(source);
+    let at = at
+        .split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty());
+    let place = Place {
+        at: at.map(<[u8]>::to_vec).collect(),
+        overwrite,
+    };
+    let mut extraction = Extraction::new(Root::new(root), Some(place));
+    let broken = |error: io::Error| Error::InvalidArchive(error.to_string());
+    while let Some(entry) = tar.next_entry().map_err(broken)? {
+        extraction.entry(&mut tar, &entry).map_err(|failure| {
+            let entry = String::from_utf8_lossy(&entry.path).into_owned();
+            match failure {
+                Failure::Read(error) => broken(error),
+                Failure::Refused(Refusal::Unsafe(reason)) => Error::Refused { entry, reason },
+                Failure::Refused(Refusal::System(error)) => {
+                    Error::io(format!("copying {entry:?}"), error)
+                }
+            }
+        })?;
+    }
+    extraction
+        .set_directory_times()
+        .map_err(|error| Error::io("setting the times of directories", error))
 }
 
 /// Why an entry was not made.
@@ -73,27 +111,76 @@ struct Extraction {
     /// What directories' times are to be in the end, by path.
     times: BTreeMap<Vec<u8>, Timestamps>,
     size: u64,
+    /// Where in a file system in use; `None` for a layer.
+    place: Option<Place>,
+}
+
+/// A place in a file system in use.
+struct Place {
+    /// The directory, by components.
+    at: Vec<Vec<u8>>,
+    overwrite: bool,
 }
 
 impl Extraction {
+    fn new(root: Root, place: Option<Place>) -> Self {
+        Self {
+            root,
+            times: BTreeMap::new(),
+            size: 0,
+            place,
+        }
+    }
+
+    /// Returns a path of the archive as one below the root.
+    fn components<'a>(&'a self, path: &'a [u8]) -> Result<Vec<&'a [u8]>, Refusal> {
+        let at = self.place.iter().flat_map(|place| &place.at);
+        let mut all: Vec<&[u8]> = at.map(Vec::as_slice).collect();
+        all.extend(components(path)?);
+        Ok(all)
+    }
+
+    /// Refuses to put an entry in the place of one of the other kind.
+    fn may_replace(&self, directory_there: bool, directory_comes: bool) -> Result<(), Refusal> {
+        let guarded = self.place.as_ref().is_some_and(|place| !place.overwrite);
+        match (directory_there, directory_comes) {
+            (true, false) if guarded => refuse("cannot overwrite directory with non-directory"),
+            (false, true) if guarded => refuse("cannot overwrite non-directory with directory"),
+            _ => Ok(()),
+        }
+    }
+
     fn entry<R: BufRead>(&mut self, tar: &mut TarReader<R>, entry: &Entry) -> Result<(), Failure> {
         if entry.kind == Kind::Other {
             return Ok(());
         }
-        let components = components(&entry.path)?;
+        let components: Vec<Vec<u8>> = self
+            .components(&entry.path)?
+            .into_iter()
+            .map(<[u8]>::to_vec)
+            .collect();
+        let components: Vec<&[u8]> = components.iter().map(Vec::as_slice).collect();
+        let depth = self.place.as_ref().map(|place| place.at.len());
+        if depth == Some(components.len()) {
+            // The directory that is copied into stays what it is.
+            return Ok(());
+        }
         let Some((name, parents)) = components.split_last() else {
             return self.root_entry(entry);
         };
         let parent = self.root.directory(parents)?;
-        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
+        if depth.is_none()
+            && let Some(hidden) = name.strip_prefix(WHITEOUT)
+        {
             return Ok(whiteout(&parent, name, hidden)?);
         }
         match entry.kind {
             Kind::Regular => self.file(tar, &parent, name, entry)?,
             Kind::Directory => {
-                self.make_directory(&parent, name)?;
-                apply_to_name(&parent, name, entry)?;
-                self.times.insert(components.join(&b'/'), times(entry));
+                if self.make_directory(&parent, name)? || depth.is_none() {
+                    apply_to_name(&parent, name, entry)?;
+                    self.times.insert(components.join(&b'/'), times(entry));
+                }
             }
             Kind::HardLink => self.hard_link(&parent, name, &entry.link)?,
             Kind::Symlink => {
@@ -161,12 +248,14 @@ impl Extraction {
     }
 
     fn hard_link(&mut self, parent: &OwnedFd, name: &[u8], target: &[u8]) -> Result<(), Refusal> {
-        let target = match components(target) {
+        let target = match self.components(target) {
             Err(Refusal::Unsafe(reason)) => {
                 return refuse(&format!("it is a hard link, and in its target {reason}"));
             }
             other => other?,
         };
+        let target: Vec<Vec<u8>> = target.into_iter().map(<[u8]>::to_vec).collect();
+        let target: Vec<&[u8]> = target.iter().map(Vec::as_slice).collect();
         let Some((target_name, target_parents)) = target.split_last() else {
             return refuse("it is a hard link to the root directory");
         };
@@ -192,21 +281,26 @@ impl Extraction {
         self.replacing(parent, name, link)
     }
 
-    fn make_directory(&mut self, parent: &OwnedFd, name: &[u8]) -> Result<(), Refusal> {
+    /// Makes a directory, and tells whether it was not there.
+    fn make_directory(&mut self, parent: &OwnedFd, name: &[u8]) -> Result<bool, Refusal> {
         let make = || rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700));
         match make() {
             Err(Errno::EXIST) => {}
-            other => return Ok(other?),
+            other => return Ok(other.map(|()| true)?),
         }
         let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Ok(()),
+            FileType::Directory => return Ok(false),
             FileType::CharacterDevice if stat.st_rdev == 0 => {
                 self.replacing(parent, name, make)?;
-                Ok(set_opaque(parent, name)?)
+                set_opaque(parent, name)?;
             }
-            _ => self.replacing(parent, name, make),
+            _ => {
+                self.may_replace(false, true)?;
+                self.replacing(parent, name, make)?;
+            }
         }
+        Ok(true)
     }
 
     /// Makes an entry; of two with one name the later stays.
@@ -223,6 +317,7 @@ impl Extraction {
         self.root.forget();
         match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
             Err(Errno::ISDIR) => {
+                self.may_replace(true, false)?;
                 use std::os::unix::ffi::OsStrExt;
                 let path = path_of(parent, name);
                 std::fs::remove_dir_all(Path::new(std::ffi::OsStr::from_bytes(&path)))

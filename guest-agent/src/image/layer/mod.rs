@@ -6,6 +6,7 @@
 
 mod extract;
 mod metadata;
+mod pack;
 mod pax;
 mod pipeline;
 mod root;
@@ -17,6 +18,8 @@ mod tests;
 use std::io::Read;
 use std::path::Path;
 
+pub(crate) use extract::extract_at;
+pub(crate) use pack::Packer;
 pub(super) use pipeline::{Compression, Unpacked, unpack};
 pub(super) use tar_reader::{Kind, TarReader};
 

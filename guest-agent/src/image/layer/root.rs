@@ -53,10 +53,15 @@ impl Root {
     pub(super) fn open(path: &Path) -> Result<Root, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let descriptor = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
-        Ok(Root {
+        Ok(Root::new(descriptor))
+    }
+
+    /// Takes an open directory.
+    pub(super) fn new(descriptor: OwnedFd) -> Root {
+        Root {
             descriptor,
             cached: Vec::new(),
-        })
+        }
     }
 
     pub(super) fn descriptor(&self) -> &OwnedFd {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use prost::Message;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tonic::Status;
 use wherry_proto::frame::{Kind, read_frame, write_frame};
 use wherry_proto::v1::{ImportStream, LoadResult, Progress};
@@ -20,7 +21,7 @@ use super::{Agent, Connection, accept, failure};
 use crate::image::{Error, ImageRecord, ImportOptions};
 
 /// Frames between the stream and the store.
-const FRAMES: usize = 4;
+pub(super) const FRAMES: usize = 4;
 
 /// The least time between two Progress frames of one stage and subject.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
@@ -70,11 +71,7 @@ where
     let (sender, receiver) = mpsc::channel(FRAMES);
     let (progress_sender, mut progress) = mpsc::channel(8);
     let mut work = tokio::task::spawn_blocking(move || {
-        let archive = Archive {
-            frames: receiver,
-            current: Bytes::new(),
-            ended: false,
-        };
+        let archive = Archive::new(receiver);
         let mut throttle = Throttle {
             sender: progress_sender,
             last: None,
@@ -82,7 +79,7 @@ where
         work(archive, &mut |progress| throttle.report(progress))
     });
     // Ends by itself: with the archive, the connection or the store's interest.
-    let mut feed = tokio::spawn(feed(from_host, sender));
+    let feeding = tokio::spawn(feed(from_host, sender));
     let result = loop {
         tokio::select! {
             Some(progress) = progress.recv() => {
@@ -116,18 +113,22 @@ where
         write_frame(&mut to_host, Kind::End, &[]).await
     }
     .await;
-    // The host may still send what the store did not want. Reading it to its
-    // end lets the host read the answer: a reset would take that from it.
-    if written.is_ok() {
-        let _ = tokio::time::timeout(Duration::from_secs(30), &mut feed).await;
-    }
-    feed.abort();
+    drain(feeding, written.is_ok()).await;
     written
+}
+
+/// Ends a [`feed`]. The host may still send what nobody wants. Reading it to its
+/// end lets the host read the answer: a reset would take that from it.
+pub(super) async fn drain(mut feeding: JoinHandle<()>, answered: bool) {
+    if answered {
+        let _ = tokio::time::timeout(Duration::from_secs(30), &mut feeding).await;
+    }
+    feeding.abort();
 }
 
 /// Passes frames on until the End. What the store does not want any more is
 /// read and dropped.
-async fn feed(
+pub(super) async fn feed(
     mut host: tokio::io::ReadHalf<Connection>,
     sender: mpsc::Sender<Result<Bytes, io::Error>>,
 ) {
@@ -154,11 +155,21 @@ async fn feed(
     }
 }
 
-/// The archive as the store reads it.
-struct Archive {
+/// The archive as it is read.
+pub(super) struct Archive {
     frames: mpsc::Receiver<Result<Bytes, io::Error>>,
     current: Bytes,
     ended: bool,
+}
+
+impl Archive {
+    pub(super) fn new(frames: mpsc::Receiver<Result<Bytes, io::Error>>) -> Self {
+        Self {
+            frames,
+            current: Bytes::new(),
+            ended: false,
+        }
+    }
 }
 
 impl Read for Archive {

@@ -1,6 +1,7 @@
 //! Bulk streams: one connection for each, dispatched by its header.
 
 mod archive;
+mod files;
 mod logs;
 mod port;
 
@@ -77,6 +78,9 @@ async fn dispatch(
         Some(Purpose::Load(_)) => archive::load(agent, connection).await,
         Some(Purpose::Import(request)) => archive::import(agent, request, connection).await,
         Some(Purpose::Port(request)) => port::serve(agent, request, connection).await,
+        Some(Purpose::CopyOut(request)) => files::copy_out(agent, request, connection).await,
+        Some(Purpose::CopyIn(request)) => files::copy_in(agent, request, connection).await,
+        Some(Purpose::Export(request)) => files::export(agent, request, connection).await,
         None => {
             let status = Status::unimplemented("a bulk stream of a kind this guest does not know");
             refuse(&mut connection, &status).await

@@ -1,0 +1,139 @@
+//! Making an image of a container.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use wherry_proto::v1::ImageConfig;
+
+use super::changes::walk;
+use crate::container::error::Error;
+use crate::container::record::{Record, Status};
+use crate::container::{Containers, blocking, to_the_end};
+use crate::image::{ImageRecord, NewLayer, OverlayMount, Packer};
+
+/// How a container becomes an image.
+pub(crate) struct CommitOptions {
+    /// The image's name; empty for none.
+    pub(crate) name: String,
+    pub(crate) author: String,
+    /// A comment for the image's history.
+    pub(crate) message: String,
+    /// Dockerfile instructions: `CMD ["nginx"]`, `ENV A=b`.
+    pub(crate) changes: Vec<String>,
+    /// Hold its processes meanwhile.
+    pub(crate) pause: bool,
+}
+
+impl Containers {
+    /// Makes an image of a container's image and what the container has changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Image`] for a name or a change that is none, those of packing.
+    pub(crate) async fn commit(
+        self: &Arc<Self>,
+        reference: &str,
+        options: CommitOptions,
+    ) -> Result<ImageRecord, Error> {
+        let container = self.find(reference)?;
+        let containers = self.clone();
+        to_the_end(async move {
+            let _turn = container.turn.clone().lock_owned().await;
+            let record = container.record();
+            let hold =
+                options.pause && record.state.status == Status::Running && !record.state.paused;
+            if hold {
+                containers.freeze(&container, true).await?;
+            }
+            let this = containers.clone();
+            let directory = container.paths.directory.clone();
+            let made = blocking(move || {
+                let overlay = this.images.prepare_root(&record.image_id, &directory)?;
+                this.commit_layer(&record, &overlay, &options)
+            })
+            .await;
+            if hold && let Err(error) = containers.freeze(&container, false).await {
+                // It may have been killed meanwhile.
+                tracing::warn!("container {} stays paused: {error}", container.id);
+            }
+            let image = made?;
+            containers.publish(&container, "commit", &[("imageID", image.id())]);
+            Ok(image)
+        })
+        .await
+    }
+
+    fn commit_layer(
+        &self,
+        record: &Record,
+        overlay: &OverlayMount,
+        options: &CommitOptions,
+    ) -> Result<ImageRecord, Error> {
+        let changes = walk(record, &overlay.upper, &overlay.lower)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let upper = rustix::fs::openat(CWD, &overlay.upper, flags, Mode::empty())
+            .map_err(|error| Error::path("opening", &overlay.upper, error))?;
+        let (reader, writer) =
+            std::io::pipe().map_err(|error| Error::io("making a pipe", error))?;
+        std::thread::scope(|scope| {
+            let packing = scope.spawn(|| {
+                let made = &changes.made;
+                let leave_out = |name: &[u8], _: &OwnedFd| made.contains(name);
+                let mut packer = Packer::layer(writer, &leave_out);
+                packer.add_content(&upper, b"")?;
+                packer.finish().map(drop)
+            });
+            let layer = NewLayer {
+                base: &record.image_id,
+                name: &options.name,
+                author: &options.author,
+                message: &options.message,
+                created_by: record.args.join(" "),
+                config: config(record),
+                changes: &options.changes,
+            };
+            // Waits for the packing first: a layer cut short must not become one.
+            let image = self.images.add_layer(layer, reader, || {
+                packing
+                    .join()
+                    .unwrap_or_else(|_| Err(std::io::Error::other("packing has failed")))
+            })?;
+            Ok(image)
+        })
+    }
+}
+
+/// What the image is to say about running it: as the container was run.
+fn config(record: &Record) -> ImageConfig {
+    let (spec, mut config) = (&record.spec, record.image_config.clone());
+    for pair in &spec.env {
+        let key = pair.split('=').next().unwrap_or_default();
+        config.env.retain(|old| old.split('=').next() != Some(key));
+        config.env.push(pair.clone());
+    }
+    if !spec.entrypoint.is_empty() || spec.clear_entrypoint {
+        config.entrypoint.clone_from(&spec.entrypoint);
+        config.cmd.clear();
+    }
+    if !spec.cmd.is_empty() {
+        config.cmd.clone_from(&spec.cmd);
+    }
+    for (value, own) in [
+        (&mut config.user, &spec.user),
+        (&mut config.working_dir, &spec.working_dir),
+        (&mut config.stop_signal, &spec.stop_signal),
+    ] {
+        if !own.is_empty() {
+            value.clone_from(own);
+        }
+    }
+    config.labels.extend(spec.labels.clone());
+    for port in &spec.ports {
+        let port = format!("{}/{}", port.container_port, port.protocol);
+        if !config.exposed_ports.contains(&port) {
+            config.exposed_ports.push(port);
+        }
+    }
+    config
+}
