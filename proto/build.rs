@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "PortBinding",
         "Resources",
         "ImageConfig",
+        "HealthCheck",
     ];
     let mut configuration = tonic_prost_build::configure();
     for message in kept {

@@ -162,5 +162,6 @@ fn image_config(image: &image::ImageRecord) -> ImageConfig {
         exposed_ports: config.exposed_ports.clone(),
         volumes: config.volumes.clone(),
         stop_signal: config.stop_signal.clone(),
+        health_check: config.healthcheck.as_ref().map(Into::into),
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use wherry_proto::v1;
 use wherry_proto::v1::mount::Kind;
 
+use super::health;
 use super::mount::{MountSource, ResolvedMount};
 use super::record::{Status, timestamp};
 use super::{Container, Containers, chain};
@@ -60,6 +61,7 @@ impl Container {
     /// Describes it as it is now.
     pub(crate) fn describe(&self) -> v1::Container {
         let record = self.record();
+        let health = self.cell().health.as_ref().map(health::Health::describe);
         let state = record.state;
         let status = match state.status {
             Status::Created => v1::container::Status::Created,
@@ -103,6 +105,7 @@ impl Container {
             image_config: Some(record.image_config),
             mounts,
             restart_count: state.restart_count,
+            health,
         }
     }
 }

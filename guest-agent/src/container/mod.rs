@@ -18,6 +18,7 @@ mod error;
 mod exec;
 mod exit;
 mod files;
+mod health;
 mod inspect;
 mod log;
 mod mount;
@@ -112,6 +113,8 @@ struct Cell {
     waiting_clients: usize,
     /// It is being restarted, and is not removed when it ends.
     stays: bool,
+    /// What its checks found, where it has any.
+    health: Option<health::Health>,
 }
 
 /// What those who wait for a container look at.
@@ -150,6 +153,7 @@ impl Container {
                 shim: None,
                 waiting_clients: 0,
                 stays: false,
+                health: None,
             }),
             phase: watch::Sender::new(phase),
         })

@@ -147,6 +147,7 @@ impl Containers {
         if let Err(error) = saved {
             tracing::error!(container = container.id, "{}", chain(&error));
         }
+        self.check_health_on(container);
         // If it has ended meanwhile, the first event says so.
         self.follow(container.clone(), events);
         true

@@ -164,6 +164,7 @@ impl Containers {
         })?;
         container.phase.send_modify(|phase| phase.starts += 1);
         self.publish(container, "start", &[]);
+        self.check_health(container);
         tracing::debug!(
             container = container.id,
             prepared_us = prepared_at.as_micros(),

@@ -9,6 +9,7 @@ use wherry_proto::v1::mount::Kind;
 use wherry_proto::v1::{ContainerSpec, ImageConfig, Mount, PortBinding};
 
 use super::error::Error;
+use super::health;
 use super::policy::Policy;
 use super::{mounts::parse_volumes_from, name, signal, volume};
 
@@ -60,6 +61,7 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
     {
         return invalid("can't create 'AutoRemove' container with restart policy");
     }
+    health::validate(spec.health_check.as_ref())?;
     resources(spec)?;
     mounts(&spec.mounts)?;
     for wanted in &spec.volumes_from {

@@ -144,6 +144,31 @@ pub(super) struct RunConfig {
         skip_serializing_if = "String::is_empty"
     )]
     pub(super) stop_signal: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) healthcheck: Option<HealthConfig>,
+}
+
+/// Docker's addition to the specification: how health is checked. Durations
+/// are nanoseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct HealthConfig {
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub(super) test: Vec<String>,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) interval: i64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) timeout: i64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) start_period: i64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) start_interval: i64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) retries: i64,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// `{}`: Go's `struct{}`, the values of a set kept as a map.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use wherry_proto::v1;
 
 use super::Digest;
-use super::oci::Configuration;
+use super::oci::{Configuration, HealthConfig};
 use super::time::parse_time;
 
 /// What the store knows of one image.
@@ -58,6 +58,8 @@ pub(crate) struct RunDefaults {
     pub(crate) exposed_ports: Vec<String>,
     pub(crate) volumes: Vec<String>,
     pub(crate) stop_signal: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) healthcheck: Option<HealthConfig>,
 }
 
 impl ImageRecord {
@@ -97,6 +99,7 @@ impl ImageRecord {
                 exposed_ports: run.exposed_ports.keys().cloned().collect(),
                 volumes: run.volumes.keys().cloned().collect(),
                 stop_signal: run.stop_signal.clone(),
+                healthcheck: run.healthcheck.clone(),
             },
             removed: false,
         }
@@ -115,6 +118,22 @@ impl From<&RunDefaults> for v1::ImageConfig {
             exposed_ports: config.exposed_ports.clone(),
             volumes: config.volumes.clone(),
             stop_signal: config.stop_signal.clone(),
+            health_check: config.healthcheck.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<&HealthConfig> for v1::HealthCheck {
+    fn from(config: &HealthConfig) -> Self {
+        // What is negative is as good as not given.
+        let positive = |number: i64| u64::try_from(number).unwrap_or(0);
+        v1::HealthCheck {
+            test: config.test.clone(),
+            interval_ns: positive(config.interval),
+            timeout_ns: positive(config.timeout),
+            start_period_ns: positive(config.start_period),
+            start_interval_ns: positive(config.start_interval),
+            retries: u32::try_from(config.retries).unwrap_or(0),
         }
     }
 }
@@ -141,5 +160,23 @@ impl From<&ImageRecord> for v1::Image {
             digests: record.digests.clone(),
             ..v1::Image::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_images_health_check_reaches_the_wire() {
+        let configuration: Configuration = serde_json::from_str(
+            r#"{"config": {"Healthcheck": {"Test": ["CMD", "x"], "Interval": 5000000000, "Retries": 2}}, "rootfs": {"type": "layers", "diff_ids": []}}"#,
+        )
+        .unwrap();
+        let check = configuration.config.healthcheck.as_ref().unwrap();
+        let check = v1::HealthCheck::from(check);
+        assert_eq!(check.test, ["CMD", "x"]);
+        assert_eq!((check.interval_ns, check.retries), (5_000_000_000, 2));
+        assert_eq!(check.timeout_ns, 0);
     }
 }

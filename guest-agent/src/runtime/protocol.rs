@@ -171,6 +171,8 @@ pub(super) enum Call {
     Freeze(bool),
     Attach(AttachOptions),
     Exec(ExecSpec),
+    /// SIGKILL for the process of an exec.
+    KillExec(String),
     Resize {
         exec: Option<String>,
         size: TerminalSize,

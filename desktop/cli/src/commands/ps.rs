@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     no_trunc: bool,
 
-    /// Show those alone that match: name=, status=, id=, label=, ancestor=, exited=
+    /// Show those alone that match: name=, status=, health=, id=, label=, ancestor=, exited=
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse_filter)]
     filter: Vec<Filter>,
 
@@ -102,12 +102,13 @@ enum Filter {
     Id(String),
     Status(String),
     Exited(i32),
+    Health(String),
     Ancestor(String),
     Label(String, Option<String>),
 }
 
 fn parse_filter(text: &str) -> Result<Filter, String> {
-    let keys = "name, id, status, label, ancestor and exited";
+    let keys = "name, id, status, health, label, ancestor and exited";
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| format!("write KEY=VALUE; the keys are {keys}"))?;
@@ -137,6 +138,14 @@ fn parse_filter(text: &str) -> Result<Filter, String> {
                 .parse()
                 .map_err(|_| format!("{value:?} is no exit code"))?,
         ),
+        "health" if ["starting", "healthy", "unhealthy", "none"].contains(&value) => {
+            Filter::Health(value.to_owned())
+        }
+        "health" => {
+            return Err(format!(
+                "there is no health {value:?}: use starting, healthy, unhealthy or none"
+            ));
+        }
         "ancestor" => Filter::Ancestor(output::normalised(value)),
         "label" => match value.split_once('=') {
             Some((key, value)) => Filter::Label(key.to_owned(), Some(value.to_owned())),
@@ -157,6 +166,7 @@ fn matches(filters: &[Filter], container: &Container) -> bool {
         Filter::Exited(code) => {
             container.status() == Status::Exited && container.exit_code == *code
         }
+        Filter::Health(word) => output::health_word(container) == word,
         Filter::Ancestor(image) => container
             .spec
             .as_ref()

@@ -6,6 +6,7 @@ use clap::ArgAction;
 use wherry_proto::v1::{ContainerSpec, Mount, Resources};
 
 use super::environment::{self, EnvironmentOptions};
+use super::health::HealthOptions;
 use super::mount::{parse_mount, parse_tmpfs, parse_volume};
 use super::number::{parse_cpus, parse_memory, parse_pids};
 use super::publish::{self, Published};
@@ -144,6 +145,9 @@ pub(crate) struct ContainerOptions {
     #[arg(long, value_name = "POLICY", value_parser = parse_restart)]
     restart: Option<RestartPolicy>,
 
+    #[command(flatten)]
+    health: HealthOptions,
+
     /// Write the container's id to this file, which must not exist
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<PathBuf>,
@@ -249,6 +253,7 @@ impl ContainerOptions {
             dns: self.dns.iter().map(ToString::to_string).collect(),
             restart_policy: restart.name,
             restart_retries: restart.retries,
+            health_check: self.health.check()?,
         })
     }
 }

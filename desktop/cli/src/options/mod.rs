@@ -4,6 +4,7 @@
 
 mod container;
 mod environment;
+mod health;
 mod mount;
 mod number;
 mod publish;

@@ -11,6 +11,14 @@ pub(crate) fn parse_moment(text: &str) -> Result<i64, String> {
     })
 }
 
+/// Parses a duration as Go writes it: `30s`, `1m30s`, `300ms`.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    duration(text).ok_or_else(|| "write a duration such as 30s, 1m30s or 300ms".to_owned())
+}
+
 fn moment(text: &str, now: SystemTime) -> Option<i64> {
     if let Some(nanoseconds) = decimal(text) {
         return i64::try_from(nanoseconds).ok();

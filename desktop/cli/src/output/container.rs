@@ -7,6 +7,7 @@ use wherry_proto::v1::container::Status;
 use wherry_proto::v1::mount::Kind;
 use wherry_proto::v1::{Container, ContainerSpec, ImageConfig, Mount, MountPoint, PortBinding};
 
+use super::health;
 use super::human;
 use super::reference::short_id;
 
@@ -115,7 +116,7 @@ fn command(args: &[String], full: bool) -> String {
 fn status(container: &Container, now: SystemTime) -> String {
     let up = || format!("Up {}", human::since(container.started.as_ref(), now));
     match container.status() {
-        Status::Running => up(),
+        Status::Running => format!("{}{}", up(), health::suffix(container)),
         Status::Paused => format!("{} (Paused)", up()),
         Status::Restarting => format!(
             "Restarting ({}) {} ago",
@@ -216,7 +217,7 @@ pub(crate) fn inspect(container: &Container) -> Value {
         Some((path, args)) => (path.as_str(), args),
         None => ("", &[][..]),
     };
-    json!({
+    let mut inspected = json!({
         "Id": container.id,
         "Created": human::rfc3339(container.created.as_ref()),
         "Path": path,
@@ -246,7 +247,15 @@ pub(crate) fn inspect(container: &Container) -> Value {
         "Mounts": container.mounts.iter().map(mount).collect::<Vec<_>>(),
         "Config": config(container, &spec, &image),
         "NetworkSettings": network_settings(container, &spec),
-    })
+    });
+    if let Some(health) = &container.health {
+        inspected["State"]["Health"] = health::state(health);
+    }
+    let check = health::check(spec.health_check.as_ref(), image.health_check.as_ref());
+    if let Some(check) = check {
+        inspected["Config"]["Healthcheck"] = check;
+    }
+    inspected
 }
 
 fn host_config(spec: &ContainerSpec) -> Value {

@@ -3,6 +3,7 @@
 
 mod container;
 mod event;
+mod health;
 mod human;
 mod image;
 mod listing;
@@ -13,6 +14,7 @@ mod volume;
 
 pub(crate) use container::{inspect as inspect_container, row as container_row, status_name};
 pub(crate) use event::{fields as event_fields, json as event_json, line as event_line};
+pub(crate) use health::word as health_word;
 pub(crate) use human::duration as human_duration;
 pub(crate) use image::{inspect as inspect_image, rows as image_rows};
 pub(crate) use listing::{Listing, print_listing};

@@ -255,6 +255,15 @@ impl Shim {
         self.pid(Call::Exec(exec), stream).await
     }
 
+    /// Kills the process of an exec.
+    ///
+    /// # Errors
+    ///
+    /// [`FailureKind::NoSuchExec`] where it has ended.
+    pub(crate) async fn kill_exec(&self, exec: &str) -> Result<(), ShimError> {
+        self.done(Call::KillExec(exec.to_owned()), None).await
+    }
+
     /// Sets a terminal's size: an exec's, or the container's own.
     ///
     /// # Errors

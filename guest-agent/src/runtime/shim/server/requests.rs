@@ -46,7 +46,8 @@ impl Server {
                 Err(failure) => Err(failure),
             },
             Call::Start => self.start(),
-            Call::Kill(signal) => self.kill(signal),
+            Call::Kill(signal) => self.kill(None, signal),
+            Call::KillExec(exec) => self.kill(Some(&exec), libc::SIGKILL),
             Call::KillAll => self.cgroup().map_or(Ok(Answer::Done), |cgroup| {
                 cgroup
                     .kill()
@@ -104,8 +105,8 @@ impl Server {
         Ok(Answer::Done)
     }
 
-    fn kill(&mut self, signal: i32) -> Result<Answer, Failure> {
-        let pid = self.task(None)?.pid.ok_or_else(not_running)?;
+    fn kill(&mut self, exec: Option<&str>, signal: i32) -> Result<Answer, Failure> {
+        let pid = self.task(exec)?.pid.ok_or_else(not_running)?;
         // SAFETY: only sends a signal. The process is not reaped yet, so the
         // number is still its own. Not through nix, which has no real-time signals.
         if unsafe { libc::kill(pid, signal) } != 0 {
