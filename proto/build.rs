@@ -22,6 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "Resources",
         "ImageConfig",
         "HealthCheck",
+        "ThrottleDevice",
+        "Ulimit",
     ];
     let mut configuration = tonic_prost_build::configure();
     for message in kept {

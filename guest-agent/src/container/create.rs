@@ -7,7 +7,7 @@ use wherry_proto::v1::{ContainerSpec, ImageConfig};
 
 use super::error::Error;
 use super::record::Record;
-use super::{Container, Containers, blocking, chain, name, to_the_end, validate};
+use super::{Container, Containers, blocking, chain, limits, name, to_the_end, validate};
 use crate::image;
 use crate::network::{Attachment, NetworkMode, hosts, resolv_conf};
 
@@ -38,7 +38,7 @@ impl Containers {
             spec.network = format!("container:{target}");
         }
         check_names(&spec)?;
-        let mut warnings = Vec::new();
+        let mut warnings = limits::warnings(&spec.resources.clone().unwrap_or_default());
         if !spec.ports.is_empty() && mode != NetworkMode::Bridge {
             let network = &spec.network;
             warnings.push(format!(

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use wherry_proto::v1::PortBinding;
+use wherry_proto::v1::{PortBinding, Resources};
 
 use super::error::Error;
 use super::exec::terminal_size;
 use super::record::{Address, Record, Status, now};
 use super::root::{self, Root};
-use super::{Container, Containers, blocking, chain, to_the_end, validate};
+use super::{Container, Containers, blocking, chain, limits, to_the_end, validate};
 use crate::network::{Attachment, NetworkError, SetupRequest};
-use crate::runtime::spec::{self, ContainerDescription, Limits, NetworkNamespace};
-use crate::runtime::{ShimConfig, ShimError};
+use crate::runtime::spec::{self, ContainerDescription, NetworkNamespace};
+use crate::runtime::{Cgroup, ShimConfig, ShimError};
 
 /// The cgroup of all containers. Not the agent's own: a cgroup that hands
 /// controllers on may hold no process itself (cgroup-v2.rst, "No Internal
@@ -140,6 +140,14 @@ impl Containers {
             .create(&config, &spec)
             .await
             .map_err(|error| start_error(&error))?;
+        if let Some(resources) = record
+            .spec
+            .resources
+            .as_ref()
+            .filter(|limits| is_given(limits))
+        {
+            limits::apply(&Cgroup::new(&config.cgroup), resources)?;
+        }
         let created_at = begun.elapsed();
         shim.start().await.map_err(|error| start_error(&error))?;
         let state = shim.state().await.map_err(|error| start_error(&error))?;
@@ -207,7 +215,6 @@ impl Containers {
         network: NetworkNamespace,
     ) -> ContainerDescription {
         let spec = &record.spec;
-        let resources = spec.resources.unwrap_or_default();
         let mut env = validate::merged_environment(spec, &record.image_config);
         if !env.iter().any(|variable| variable.starts_with("HOME=")) {
             env.push(format!("HOME={}", root.user.home));
@@ -221,11 +228,8 @@ impl Containers {
             hostname: record.hostname.clone(),
             host_pid: spec.pid_mode == "host",
             mounts: root.mounts,
-            resources: Limits {
-                memory: resources.memory,
-                nano_cpus: resources.nano_cpus,
-                pids: resources.pids,
-            },
+            ulimits: spec.ulimits.clone(),
+            oom_score_adj: spec.oom_score_adj,
             cap_add: spec.cap_add.clone(),
             cap_drop: spec.cap_drop.clone(),
             security_opt: spec.security_opt.clone(),
@@ -238,6 +242,10 @@ impl Containers {
             shm_size: 0,
         }
     }
+}
+
+fn is_given(limits: &Resources) -> bool {
+    *limits != Resources::default()
 }
 
 /// Notes the ports of a container that started before they were bound.

@@ -10,11 +10,9 @@ use wherry_proto::v1::{ContainerSpec, ImageConfig, Mount, PortBinding};
 
 use super::error::Error;
 use super::health;
+use super::limits;
 use super::policy::Policy;
 use super::{mounts::parse_volumes_from, name, signal, volume};
-
-/// Less memory than this no container starts with, bytes; Docker's limit.
-const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
 
 /// The longest host name the kernel takes, bytes (HOST_NAME_MAX).
 const LONGEST_HOSTNAME: usize = 64;
@@ -62,7 +60,14 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
         return invalid("can't create 'AutoRemove' container with restart policy");
     }
     health::validate(spec.health_check.as_ref())?;
-    resources(spec)?;
+    limits::check(&spec.resources.clone().unwrap_or_default())?;
+    limits::check_ulimits(&spec.ulimits)?;
+    if !(-1000..=1000).contains(&spec.oom_score_adj) {
+        return invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            spec.oom_score_adj
+        ));
+    }
     mounts(&spec.mounts)?;
     for wanted in &spec.volumes_from {
         parse_volumes_from(wanted)?;
@@ -96,28 +101,6 @@ fn hostname(hostname: &str) -> Result<(), Error> {
     } else {
         invalid(format!("invalid hostname format: {hostname}"))
     }
-}
-
-fn resources(spec: &ContainerSpec) -> Result<(), Error> {
-    let Some(resources) = &spec.resources else {
-        return Ok(());
-    };
-    if resources.memory != 0 && resources.memory < LEAST_MEMORY {
-        return invalid("Minimum memory limit allowed is 6MB");
-    }
-    if resources.memory > i64::MAX as u64 || resources.pids > i64::MAX as u64 {
-        return invalid("a memory or process limit out of range");
-    }
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
-    if resources.nano_cpus > processors * 1_000_000_000 {
-        return invalid(format!(
-            "range of CPUs is from 0.01 to {processors}.00, as there are only {processors} CPUs available"
-        ));
-    }
-    if resources.nano_cpus != 0 && resources.nano_cpus < 10_000_000 {
-        return invalid("the least share of a CPU is 0.01");
-    }
-    Ok(())
 }
 
 fn mounts(mounts: &[Mount]) -> Result<(), Error> {

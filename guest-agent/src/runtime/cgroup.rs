@@ -83,6 +83,30 @@ impl Cgroup {
             .is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
     }
 
+    /// Writes one of its files.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where the kernel has no such file, and what it refuses.
+    pub(crate) fn set(&self, file: &str, value: &str) -> io::Result<()> {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .open(self.path.join(file))?;
+        io::Write::write_all(&mut file, value.as_bytes())
+    }
+
+    /// Reads one of its files; empty where there is none.
+    #[must_use]
+    pub(crate) fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.path.join(file)).unwrap_or_default()
+    }
+
+    /// Reads one of its files that holds a number; 0 for `max` or none.
+    #[must_use]
+    pub(crate) fn number(&self, file: &str) -> u64 {
+        self.read(file).trim().parse().unwrap_or(0)
+    }
+
     /// Returns the processes in it and below it.
     #[must_use]
     pub(crate) fn processes(&self) -> Vec<u32> {

@@ -265,4 +265,12 @@ impl Service for ContainersService {
         let image = containers.commit(&request.container, options).await?;
         Ok(Response::new((&image).into()))
     }
+
+    async fn stats(
+        &self,
+        request: Request<v1::StatsRequest>,
+    ) -> Result<Response<v1::StatsResponse>, Status> {
+        let stats = self.agent.containers.stats(&request.into_inner())?;
+        Ok(Response::new(v1::StatsResponse { stats }))
+    }
 }

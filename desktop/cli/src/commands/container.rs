@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{
     attach, commit, copy, create, diff, exec, export, inspect, kill, logs, pause, port, prune, ps,
-    remove, rename, restart, run, start, stop, top, unpause, update, wait,
+    remove, rename, restart, run, start, stats, stop, top, unpause, update, wait,
 };
 use crate::failure::{ENGINE, FAILED, Outcome};
 
@@ -27,6 +27,8 @@ pub(crate) enum ContainerCommand {
     Attach(attach::Arguments),
     /// Show the processes of a container
     Top(top::Arguments),
+    /// Show what containers use, as it changes
+    Stats(stats::Arguments),
     /// Show where a container's ports are published
     Port(port::Arguments),
     /// Wait until containers end, and print their exit codes
@@ -103,6 +105,7 @@ pub(crate) async fn run_alone(command: ContainerCommand) -> Outcome {
         ContainerCommand::Logs(arguments) => logs::run(arguments).await,
         ContainerCommand::Attach(arguments) => attach::run(arguments).await,
         ContainerCommand::Top(arguments) => top::run(arguments).await,
+        ContainerCommand::Stats(arguments) => stats::run(arguments).await,
         ContainerCommand::Port(arguments) => port::run(arguments).await,
         ContainerCommand::Wait(arguments) => wait::run(arguments).await,
         ContainerCommand::Stop(arguments) => stop::run(arguments).await,

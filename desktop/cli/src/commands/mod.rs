@@ -37,6 +37,7 @@ mod restart;
 mod run;
 mod session;
 mod start;
+mod stats;
 mod stop;
 mod top;
 mod transfer;

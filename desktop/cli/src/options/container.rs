@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::ArgAction;
-use wherry_proto::v1::{ContainerSpec, Mount, Resources};
+use wherry_proto::v1::{ContainerSpec, Mount};
 
 use super::environment::{self, EnvironmentOptions};
 use super::health::HealthOptions;
+use super::limits::{FixedLimitOptions, LimitOptions};
 use super::mount::{parse_mount, parse_tmpfs, parse_volume};
-use super::number::{parse_cpus, parse_memory, parse_pids};
 use super::publish::{self, Published};
 use super::restart::{RestartPolicy, parse_restart};
 use crate::failure::Failure;
@@ -84,17 +84,11 @@ pub(crate) struct ContainerOptions {
     #[arg(long, value_name = "FILE")]
     label_file: Vec<PathBuf>,
 
-    /// Limit the memory, such as 512m
-    #[arg(short, long, value_name = "SIZE", value_parser = parse_memory)]
-    memory: Option<u64>,
+    #[command(flatten)]
+    limits: LimitOptions,
 
-    /// Limit the processors, such as 1.5
-    #[arg(long, value_name = "NUMBER", value_parser = parse_cpus)]
-    cpus: Option<u64>,
-
-    /// Limit the number of processes
-    #[arg(long, value_name = "NUMBER", value_parser = parse_pids, allow_hyphen_values = true)]
-    pids_limit: Option<u64>,
+    #[command(flatten)]
+    fixed_limits: FixedLimitOptions,
 
     /// The network: bridge, host, none or container:NAME
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
@@ -194,6 +188,8 @@ impl ContainerOptions {
             (0, 0)
         };
         let text = |option: &Option<String>| option.clone().unwrap_or_default();
+        let mut resources = self.limits.resources();
+        self.fixed_limits.add_to(&mut resources);
         let restart = self.restart.clone().unwrap_or_default();
         if self.remove && !matches!(restart.name.as_str(), "" | "no") {
             return Err(Failure::new(
@@ -232,11 +228,9 @@ impl ContainerOptions {
                 .flat_map(|published| published.0.clone())
                 .collect(),
             network: text(&self.network),
-            resources: Some(Resources {
-                memory: self.memory.unwrap_or(0),
-                nano_cpus: self.cpus.unwrap_or(0),
-                pids: self.pids_limit.unwrap_or(0),
-            }),
+            resources: Some(resources),
+            ulimits: self.fixed_limits.ulimit.clone(),
+            oom_score_adj: self.fixed_limits.oom_score_adj.unwrap_or(0),
             pid_mode: text(&self.pid),
             privileged: self.privileged,
             read_only: self.read_only,

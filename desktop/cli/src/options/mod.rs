@@ -5,6 +5,7 @@
 mod container;
 mod environment;
 mod health;
+mod limits;
 mod mount;
 mod number;
 mod publish;
@@ -13,6 +14,7 @@ mod time;
 
 pub(crate) use container::{ContainerOptions, PullPolicy};
 pub(crate) use environment::EnvironmentOptions;
+pub(crate) use limits::LimitOptions;
 pub(crate) use number::parse_patience;
 pub(crate) use restart::{RestartPolicy, parse_restart};
 pub(crate) use time::parse_moment;

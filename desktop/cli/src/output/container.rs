@@ -5,7 +5,9 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 use wherry_proto::v1::container::Status;
 use wherry_proto::v1::mount::Kind;
-use wherry_proto::v1::{Container, ContainerSpec, ImageConfig, Mount, MountPoint, PortBinding};
+use wherry_proto::v1::{
+    Container, ContainerSpec, ImageConfig, Mount, MountPoint, PortBinding, ThrottleDevice, Ulimit,
+};
 
 use super::health;
 use super::human;
@@ -259,7 +261,7 @@ pub(crate) fn inspect(container: &Container) -> Value {
 }
 
 fn host_config(spec: &ContainerSpec) -> Value {
-    let resources = spec.resources.unwrap_or_default();
+    let resources = spec.resources.clone().unwrap_or_default();
     let binds: Vec<String> = spec
         .mounts
         .iter()
@@ -289,7 +291,30 @@ fn host_config(spec: &ContainerSpec) -> Value {
         "Memory": resources.memory,
         "NanoCpus": resources.nano_cpus,
         "PidsLimit": resources.pids,
+        "MemorySwap": resources.memory_swap,
+        "MemoryReservation": resources.memory_reservation,
+        "CpuShares": resources.cpu_shares,
+        "CpuPeriod": resources.cpu_period,
+        "CpuQuota": resources.cpu_quota,
+        "CpusetCpus": resources.cpuset_cpus,
+        "CpusetMems": resources.cpuset_mems,
+        "BlkioWeight": resources.blkio_weight,
+        "BlkioDeviceReadBps": throttled(&resources.device_read_bps),
+        "BlkioDeviceWriteBps": throttled(&resources.device_write_bps),
+        "BlkioDeviceReadIOps": throttled(&resources.device_read_iops),
+        "BlkioDeviceWriteIOps": throttled(&resources.device_write_iops),
+        "OomScoreAdj": spec.oom_score_adj,
+        "Ulimits": spec.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
     })
+}
+
+fn throttled(devices: &[ThrottleDevice]) -> Vec<Value> {
+    let device = |device: &ThrottleDevice| json!({"Path": device.path, "Rate": device.rate});
+    devices.iter().map(device).collect()
+}
+
+fn ulimit(limit: &Ulimit) -> Value {
+    json!({"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard})
 }
 
 fn mount(mount: &MountPoint) -> Value {
@@ -454,7 +479,7 @@ mod tests {
                 resources: Some(Resources {
                     memory: 512 << 20,
                     nano_cpus: 1_500_000_000,
-                    pids: 0,
+                    ..Resources::default()
                 }),
                 ..ContainerSpec::default()
             }),

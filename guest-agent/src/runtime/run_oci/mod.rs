@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
-use libcontainer::oci_spec::runtime::{LinuxCapabilities, Process, Spec};
+use libcontainer::oci_spec::runtime::{LinuxCapabilities, PosixRlimitType, Process, Spec};
 use libcontainer::syscall::syscall::SyscallType;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -110,7 +110,15 @@ pub(super) fn create(directory: &Path, streams: Streams) -> Result<Made, Failure
         write_json(&directory.join(FILTER), filter)?;
         spec.set_process(Some(widened(&process)));
     }
-    let locked = getrlimit(Resource::RLIMIT_MEMLOCK).ok();
+    // A limit of the container's own is set after this one.
+    let own_limit = process
+        .rlimits()
+        .iter()
+        .flatten()
+        .any(|limit| limit.typ() == PosixRlimitType::RlimitMemlock);
+    let locked = getrlimit(Resource::RLIMIT_MEMLOCK)
+        .ok()
+        .filter(|_| !own_limit);
     if !may_load_device_rules() {
         // Somebody's sandbox, where the agent runs as a plain process.
         eprintln!("no CAP_SYS_RESOURCE: the container runs without limits and device rules");

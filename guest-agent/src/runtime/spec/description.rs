@@ -5,11 +5,9 @@ use std::path::PathBuf;
 use libcontainer::oci_spec::OciSpecError;
 use serde::{Deserialize, Serialize};
 
-use crate::runtime::protocol::TerminalSize;
+use wherry_proto::v1::Ulimit;
 
-/// The least memory a container may be limited to, bytes; Docker's, since its
-/// first process needs about as much to come up.
-pub(crate) const MINIMUM_MEMORY: u64 = 6 * 1024 * 1024;
+use crate::runtime::protocol::TerminalSize;
 
 /// A container, with everything resolved that needs a look at an image or the
 /// machine: the user is numbers, paths are absolute.
@@ -29,8 +27,10 @@ pub(crate) struct ContainerDescription {
     pub(crate) hostname: String,
     /// Mounts beside the defaults, in order; one on a default's target replaces it.
     pub(crate) mounts: Vec<MountPoint>,
-    /// Limits.
-    pub(crate) resources: Limits,
+    /// Limits on each of its processes.
+    pub(crate) ulimits: Vec<Ulimit>,
+    /// How gladly the kernel kills it for want of memory, -1000 to 1000.
+    pub(crate) oom_score_adj: i32,
     /// Capabilities beside Docker's default fourteen: `NET_ADMIN`, `CAP_NET_ADMIN`, `ALL`.
     pub(crate) cap_add: Vec<String>,
     /// Capabilities taken away; `ALL` is every one not added.
@@ -99,17 +99,6 @@ pub(crate) enum NetworkNamespace {
     Host,
 }
 
-/// What a container may use at most; 0 is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Limits {
-    /// Bytes of memory, and as much again of swap.
-    pub(crate) memory: u64,
-    /// Billionths of a processor.
-    pub(crate) nano_cpus: u64,
-    /// Processes and threads.
-    pub(crate) pids: u64,
-}
-
 /// What in a description cannot be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpecError {
@@ -125,9 +114,9 @@ pub(crate) enum SpecError {
     /// A seccomp profile that is none.
     #[error("the seccomp profile is not valid")]
     SeccompProfile(#[source] serde_json::Error),
-    /// A memory limit that nothing can run in.
-    #[error("Minimum memory limit allowed is 6MB")]
-    Memory,
+    /// A limit on processes that Linux does not have.
+    #[error("invalid ulimit type: {0}")]
+    Ulimit(String),
     /// A working directory or mount point that is not absolute.
     #[error("{0:?} is not an absolute path")]
     RelativePath(String),

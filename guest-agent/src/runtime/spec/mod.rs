@@ -11,15 +11,14 @@ mod tests;
 
 use libcontainer::oci_spec::runtime::{
     Box as ConsoleSize, BoxBuilder as ConsoleSizeBuilder, LinuxBuilder, LinuxCapabilities,
-    LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxNamespace,
-    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources,
-    LinuxResourcesBuilder, Mount, MountBuilder, Process, ProcessBuilder, RootBuilder, Spec,
-    SpecBuilder, User as SpecUser, UserBuilder,
+    LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
+    LinuxResources, LinuxResourcesBuilder, Mount, MountBuilder, PosixRlimit, PosixRlimitBuilder,
+    PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, User as SpecUser,
+    UserBuilder,
 };
 
 pub(crate) use description::{
-    ContainerDescription, Limits, MINIMUM_MEMORY, MountKind, MountPoint, NetworkNamespace,
-    SpecError, User,
+    ContainerDescription, MountKind, MountPoint, NetworkNamespace, SpecError, User,
 };
 
 use super::protocol::{ExecSpec, TerminalSize};
@@ -32,9 +31,6 @@ use super::protocol::{ExecSpec, TerminalSize};
 pub(crate) fn container(description: &ContainerDescription) -> Result<Spec, SpecError> {
     if description.args.is_empty() {
         return Err(SpecError::NoCommand);
-    }
-    if description.resources.memory != 0 && description.resources.memory < MINIMUM_MEMORY {
-        return Err(SpecError::Memory);
     }
     let security = security::parse(&description.security_opt)?;
     let capabilities = capabilities::resolve(
@@ -134,11 +130,10 @@ fn process(
         .user(spec_user(&description.user)?)
         .terminal(description.terminal)
         .capabilities(capability_sets(capabilities)?)
-        .oom_score_adj(0)
+        .oom_score_adj(description.oom_score_adj)
         .no_new_privileges(no_new_privileges)
         .build()?;
-    // Docker sets none: a container inherits the daemon's, here the shim's.
-    process.set_rlimits(None);
+    process.set_rlimits(rlimits(description)?);
     // Absent and `false` differ: libcontainer loads the seccomp profile before
     // it drops the capabilities only where it is absent, and without
     // no_new_privs it cannot load it afterwards.
@@ -201,36 +196,29 @@ fn namespaces(description: &ContainerDescription) -> Result<Vec<LinuxNamespace>,
     Ok(namespaces)
 }
 
+/// Device rules alone: limits are written to the cgroup before the start.
 fn resources(description: &ContainerDescription) -> Result<LinuxResources, SpecError> {
-    let limits = description.resources;
-    let mut resources = LinuxResourcesBuilder::default()
+    Ok(LinuxResourcesBuilder::default()
         .devices(defaults::device_rules(description.privileged)?)
-        .build()?;
-    if limits.memory != 0 {
-        let memory = i64::try_from(limits.memory).unwrap_or(i64::MAX);
-        resources.set_memory(Some(
-            LinuxMemoryBuilder::default()
-                .limit(memory)
-                // Docker's default for --memory-swap: as much again.
-                .swap(memory.saturating_mul(2))
-                .build()?,
-        ));
+        .build()?)
+}
+
+/// Docker sets none by itself: a container inherits the daemon's, here the shim's.
+fn rlimits(description: &ContainerDescription) -> Result<Option<Vec<PosixRlimit>>, SpecError> {
+    let mut limits = Vec::new();
+    for limit in &description.ulimits {
+        let Ok(kind) = format!("RLIMIT_{}", limit.name.to_uppercase()).parse::<PosixRlimitType>()
+        else {
+            return Err(SpecError::Ulimit(limit.name.clone()));
+        };
+        // -1 is the kernel's RLIM_INFINITY.
+        let limit = PosixRlimitBuilder::default()
+            .typ(kind)
+            .soft(limit.soft as u64)
+            .hard(limit.hard as u64);
+        limits.push(limit.build()?);
     }
-    if limits.nano_cpus != 0 {
-        // 100 ms, the kernel's default period; the least quota it takes is 1 ms.
-        let quota = i64::try_from(limits.nano_cpus / 10_000).unwrap_or(i64::MAX);
-        resources.set_cpu(Some(
-            LinuxCpuBuilder::default()
-                .period(100_000_u64)
-                .quota(quota.max(1_000))
-                .build()?,
-        ));
-    }
-    if limits.pids != 0 {
-        let pids = i64::try_from(limits.pids).unwrap_or(i64::MAX);
-        resources.set_pids(Some(LinuxPidsBuilder::default().limit(pids).build()?));
-    }
-    Ok(resources)
+    Ok(Some(limits).filter(|limits| !limits.is_empty()))
 }
 
 fn mounts(description: &ContainerDescription) -> Result<Vec<Mount>, SpecError> {

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use libcontainer::oci_spec::runtime::{
     Capability, LinuxNamespaceType, LinuxSeccomp, LinuxSeccompAction, Spec,
 };
+use wherry_proto::v1::Ulimit;
 
 use super::*;
 
@@ -175,27 +176,26 @@ fn a_read_only_bind_says_so() {
 }
 
 #[test]
-fn limits_become_cgroup_settings() {
-    let spec = spec(|d| {
-        d.resources = Limits {
-            memory: 64 << 20,
-            nano_cpus: 1_500_000_000,
-            pids: 10,
-        };
-    });
-    let resources = spec.linux().as_ref().unwrap().resources().clone().unwrap();
-    assert_eq!(resources.memory().unwrap().limit(), Some(64 << 20));
-    assert_eq!(resources.memory().unwrap().swap(), Some(128 << 20));
-    assert_eq!(resources.cpu().as_ref().unwrap().quota(), Some(150_000));
-    assert!(resources.pids().is_some());
-}
-
-#[test]
-fn a_memory_limit_of_one_byte_is_refused_as_docker_does() {
+fn ulimits_become_rlimits() {
+    let ulimit = |name: &str, soft, hard| Ulimit {
+        name: name.to_owned(),
+        soft,
+        hard,
+    };
+    let limited = spec(|d| d.ulimits = vec![ulimit("nofile", 10, -1)]);
+    let limits = limited
+        .process()
+        .as_ref()
+        .unwrap()
+        .rlimits()
+        .clone()
+        .unwrap();
+    assert_eq!(limits[0].typ(), PosixRlimitType::RlimitNofile);
+    assert_eq!((limits[0].soft(), limits[0].hard()), (10, u64::MAX));
     let mut description = description();
-    description.resources.memory = 1;
+    description.ulimits = vec![ulimit("files", 1, 1)];
     let error = container(&description).unwrap_err();
-    assert_eq!(error.to_string(), "Minimum memory limit allowed is 6MB");
+    assert_eq!(error.to_string(), "invalid ulimit type: files");
 }
 
 #[test]

@@ -223,7 +223,8 @@ impl Server {
             let status = ExitStatus {
                 code,
                 signal,
-                oom_killed: signal == Some(libc::SIGKILL) && self.oom_killed(),
+                // A shell whose command the kernel killed ends by itself.
+                oom_killed: code != 0 && self.oom_killed(),
                 finished_ns: now_ns(),
             };
             let task = self.tasks.iter_mut().find(|task| task.pid == Some(pid));
