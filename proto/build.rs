@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "HealthCheck",
         "ThrottleDevice",
         "Ulimit",
+        "Device",
     ];
     let mut configuration = tonic_prost_build::configure();
     for message in kept {

@@ -9,6 +9,7 @@ mod event;
 mod image;
 mod init;
 mod network;
+mod reaper;
 mod registry;
 mod runtime;
 mod serve;
@@ -19,6 +20,11 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let arguments: Vec<_> = arguments.collect();
+    // In a container, where it is PID 1 too.
+    let called = std::path::Path::new(&program).file_name();
+    if called.is_some_and(|name| name == reaper::NAME) {
+        return reaper::main(&arguments);
+    }
     let called_init = std::path::Path::new(&program)
         .file_name()
         .is_some_and(|name| name == "init");

@@ -6,6 +6,7 @@ mod bad_input;
 mod containers;
 mod failures;
 mod images;
+mod lifecycle;
 mod ports;
 mod shares;
 mod streams;
@@ -48,6 +49,7 @@ fn main() {
         ("ports", ports::TESTS),
         ("shares", shares::TESTS),
         ("images", images::TESTS),
+        ("lifecycle", lifecycle::TESTS),
         ("bad_input", bad_input::TESTS),
     ] {
         for &(name, test) in tests {
@@ -58,7 +60,11 @@ fn main() {
             }));
         }
     }
-    for &(name, test) in bad_input::ALONE.iter().chain(failures::TESTS) {
+    for &(name, test) in bad_input::ALONE
+        .iter()
+        .chain(lifecycle::ALONE)
+        .chain(failures::TESTS)
+    {
         trials.push(Trial::test(format!("alone::{name}"), move || run(test)));
     }
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::error::Error;
+use super::isolation::target;
 use super::policy::{Policy, pause};
 use super::record::{Record, Status};
 use super::{Container, Containers, chain};
@@ -171,7 +172,11 @@ fn needs(record: &Record) -> impl Iterator<Item = String> {
         Ok(NetworkMode::Container(target)) => Some(target),
         _ => None,
     };
-    network.into_iter()
+    let modes = [&record.spec.pid_mode, &record.spec.ipc_mode];
+    let shared = modes.into_iter().filter_map(|mode| target(mode));
+    network
+        .into_iter()
+        .chain(shared.map(str::to_owned).collect::<Vec<_>>())
 }
 
 /// Puts containers in the order in which they start: each level needs only

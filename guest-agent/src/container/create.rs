@@ -7,7 +7,7 @@ use wherry_proto::v1::{ContainerSpec, ImageConfig};
 
 use super::error::Error;
 use super::record::Record;
-use super::{Container, Containers, blocking, chain, limits, name, to_the_end, validate};
+use super::{Container, Containers, blocking, chain, limits, name, root, to_the_end, validate};
 use crate::image;
 use crate::network::{Attachment, NetworkMode, hosts, resolv_conf};
 
@@ -37,6 +37,7 @@ impl Containers {
             // By id, which stays when the name changes.
             spec.network = format!("container:{target}");
         }
+        self.resolve_modes(&mut spec)?;
         check_names(&spec)?;
         let mut warnings = limits::warnings(&spec.resources.clone().unwrap_or_default());
         if !spec.ports.is_empty() && mode != NetworkMode::Bridge {
@@ -82,6 +83,9 @@ impl Containers {
         record.image_id = image.id();
         record.image_config = image_config(&image);
         record.args = validate::command_line(&record.spec, &record.image_config)?;
+        if record.spec.init {
+            record.args.splice(0..0, root::INIT.map(str::to_owned));
+        }
         record.hostname = match record.spec.hostname.as_str() {
             "" => record.id[..12].to_owned(),
             hostname => hostname.to_owned(),

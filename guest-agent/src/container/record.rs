@@ -59,6 +59,9 @@ pub(crate) struct State {
     pub(crate) restart_count: u32,
     /// The pause before its last restart by its policy; 0: there was none.
     pub(crate) restart_pause_ms: u64,
+    /// What shuts down the system that its first process is the init of; empty
+    /// for any other container.
+    pub(crate) halt_signal: String,
     /// As bound on the host.
     pub(crate) ports: Vec<PortBinding>,
     pub(crate) address: Address,
@@ -194,7 +197,12 @@ impl Record {
 
     /// The signal that asks its process to end.
     pub(crate) fn stop_signal(&self) -> &str {
-        [&self.spec.stop_signal, &self.image_config.stop_signal]
+        let known = [
+            &self.spec.stop_signal,
+            &self.image_config.stop_signal,
+            &self.state.halt_signal,
+        ];
+        known
             .into_iter()
             .find(|signal| !signal.is_empty())
             .map_or("TERM", String::as_str)

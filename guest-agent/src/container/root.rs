@@ -12,7 +12,7 @@ use super::error::Error;
 use super::mount::{MountSource, open_bind_source, pin};
 use super::record::{Paths, Record};
 use super::volume::Volumes;
-use super::{Places, chain};
+use super::{Places, chain, system};
 use crate::image::{self, Store};
 use crate::network::{Attachment, hosts, resolv_conf};
 use crate::runtime::spec::{self, MountKind, MountPoint};
@@ -24,6 +24,9 @@ pub(super) struct Root {
     /// Who the command runs as.
     pub(super) user: image::User,
 }
+
+/// What comes before the command of a container with an init of ours.
+pub(super) const INIT: [&str; 2] = ["/sbin/docker-init", "--"];
 
 /// Where the shim notes how the container ended.
 pub(super) fn exit_file(paths: &Paths) -> PathBuf {
@@ -104,14 +107,28 @@ pub(super) fn prepare(
             Error::io(format!("making the working directory {directory}"), error)
         })?;
     }
+    if record.spec.init {
+        let agent =
+            std::env::current_exe().map_err(|error| Error::io("finding the agent", error))?;
+        mounts.push(MountPoint {
+            kind: MountKind::Bind(agent),
+            target: INIT[0].to_owned(),
+            read_only: true,
+        });
+    }
+    if system::is_system(record) {
+        mounts.splice(0..0, system::mounts(record));
+    }
     let user = match record.spec.user.as_str() {
         "" => &record.image_config.user,
         user => user,
     };
-    Ok(Root {
-        mounts,
-        user: image::resolve_user(&root, user)?,
-    })
+    let mut user = image::resolve_user(&root, user)?;
+    for group in &record.spec.group_add {
+        user.additional_gids
+            .push(image::resolve_user(&root, &format!("0:{group}"))?.gid);
+    }
+    Ok(Root { mounts, user })
 }
 
 /// The working directory: the container's, the image's, or `/`.

@@ -9,9 +9,11 @@ use super::error::Error;
 use super::exec::terminal_size;
 use super::record::{Address, Record, Status, now};
 use super::root::{self, Root};
-use super::{Container, Containers, blocking, chain, limits, to_the_end, validate};
+use super::{
+    Container, Containers, blocking, chain, isolation, limits, system, to_the_end, validate,
+};
 use crate::network::{Attachment, NetworkError, SetupRequest};
-use crate::runtime::spec::{self, ContainerDescription, NetworkNamespace};
+use crate::runtime::spec::{self, ContainerDescription, Namespace, NetworkNamespace};
 use crate::runtime::{Cgroup, ShimConfig, ShimError};
 
 /// The cgroup of all containers. Not the agent's own: a cgroup that hands
@@ -124,7 +126,14 @@ impl Containers {
             Some(path) => NetworkNamespace::Path(path.clone()),
             None => NetworkNamespace::Host,
         };
-        let description = self.describe(&record, container.paths.root(), prepared, network);
+        prepared.mounts.extend(self.mode_mounts(container)?);
+        let mut description = self.describe(&record, container.paths.root(), prepared, network);
+        description.pid = self.namespace(&record.spec.pid_mode, "pid")?;
+        description.ipc = self.namespace(&record.spec.ipc_mode, "ipc")?;
+        description.devices = isolation::devices(&record.spec)?;
+        let halt = description
+            .delegated
+            .then(|| system::halt_signal(&container.paths.root(), &record));
         let spec = spec::container(&description).map_err(|error| Error::Invalid(chain(&error)))?;
         let config = ShimConfig {
             id: record.id.clone(),
@@ -163,6 +172,7 @@ impl Containers {
             record.state.started = started;
             record.state.finished = 0;
             record.state.stopped = false;
+            record.state.halt_signal = halt.unwrap_or_default().to_owned();
             record.state.restart_count = restarts;
             if restarts == 0 {
                 record.state.restart_pause_ms = 0;
@@ -219,6 +229,15 @@ impl Containers {
         if !env.iter().any(|variable| variable.starts_with("HOME=")) {
             env.push(format!("HOME={}", root.user.home));
         }
+        let delegated = system::is_system(record);
+        if delegated
+            && !env
+                .iter()
+                .any(|variable| variable.starts_with("container="))
+        {
+            // systemd.io/CONTAINER_INTERFACE
+            env.push("container=oci".to_owned());
+        }
         ContainerDescription {
             rootfs,
             args: record.args.clone(),
@@ -226,7 +245,15 @@ impl Containers {
             cwd: root::working_directory(record).to_owned(),
             user: root::runtime_user(root.user),
             hostname: record.hostname.clone(),
-            host_pid: spec.pid_mode == "host",
+            pid: Namespace::New,
+            ipc: Namespace::New,
+            uts: match spec.uts_mode.as_str() {
+                "host" => Namespace::Host,
+                _ => Namespace::New,
+            },
+            sysctls: spec.sysctls.clone(),
+            devices: Vec::new(),
+            delegated,
             mounts: root.mounts,
             ulimits: spec.ulimits.clone(),
             oom_score_adj: spec.oom_score_adj,
@@ -239,7 +266,8 @@ impl Containers {
             terminal_size: terminal_size(spec.terminal_rows, spec.terminal_columns),
             network,
             cgroup: self.cgroup(&record.id),
-            shm_size: 0,
+            no_shm: spec.ipc_mode == "none",
+            shm_size: spec.shm_size,
         }
     }
 }

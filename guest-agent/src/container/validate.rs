@@ -10,9 +10,10 @@ use wherry_proto::v1::{ContainerSpec, ImageConfig, Mount, PortBinding};
 
 use super::error::Error;
 use super::health;
+use super::isolation;
 use super::limits;
 use super::policy::Policy;
-use super::{mounts::parse_volumes_from, name, signal, volume};
+use super::{mounts::parse_volumes_from, name, signal, system, volume};
 
 /// The longest host name the kernel takes, bytes (HOST_NAME_MAX).
 const LONGEST_HOSTNAME: usize = 64;
@@ -59,6 +60,8 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
     {
         return invalid("can't create 'AutoRemove' container with restart policy");
     }
+    isolation::check(spec)?;
+    system::check(spec)?;
     health::validate(spec.health_check.as_ref())?;
     limits::check(&spec.resources.clone().unwrap_or_default())?;
     limits::check_ulimits(&spec.ulimits)?;

@@ -7,6 +7,7 @@ use wherry_proto::v1::{ContainerSpec, Mount};
 
 use super::environment::{self, EnvironmentOptions};
 use super::health::HealthOptions;
+use super::isolation::IsolationOptions;
 use super::limits::{FixedLimitOptions, LimitOptions};
 use super::mount::{parse_mount, parse_tmpfs, parse_volume};
 use super::publish::{self, Published};
@@ -94,9 +95,8 @@ pub(crate) struct ContainerOptions {
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
     network: Option<String>,
 
-    /// The process namespace: "host" is the guest's, where every process is seen
-    #[arg(long, value_name = "NAMESPACE", value_parser = ["host"])]
-    pid: Option<String>,
+    #[command(flatten)]
+    isolation: IsolationOptions,
 
     /// Give the container every capability and device
     #[arg(long)]
@@ -113,10 +113,6 @@ pub(crate) struct ContainerOptions {
     /// Take a capability away, or ALL
     #[arg(long, value_name = "CAPABILITY")]
     cap_drop: Vec<String>,
-
-    /// A security option: no-new-privileges, or seccomp=unconfined
-    #[arg(long, value_name = "OPTION")]
-    security_opt: Vec<String>,
 
     /// The signal that asks the container to stop
     #[arg(long, value_name = "SIGNAL")]
@@ -196,7 +192,7 @@ impl ContainerOptions {
                 "conflicting options: cannot specify both --restart and --rm",
             ));
         }
-        Ok(ContainerSpec {
+        let mut spec = ContainerSpec {
             image: self.image().to_owned(),
             name: text(&self.name),
             cmd: self.command.get(1..).unwrap_or_default().to_vec(),
@@ -231,12 +227,10 @@ impl ContainerOptions {
             resources: Some(resources),
             ulimits: self.fixed_limits.ulimit.clone(),
             oom_score_adj: self.fixed_limits.oom_score_adj.unwrap_or(0),
-            pid_mode: text(&self.pid),
             privileged: self.privileged,
             read_only: self.read_only,
             cap_add: self.cap_add.clone(),
             cap_drop: self.cap_drop.clone(),
-            security_opt: self.security_opt.clone(),
             stop_signal: text(&self.stop_signal),
             stop_timeout_seconds: self.stop_timeout.unwrap_or(0),
             terminal_rows: rows,
@@ -248,7 +242,10 @@ impl ContainerOptions {
             restart_policy: restart.name,
             restart_retries: restart.retries,
             health_check: self.health.check()?,
-        })
+            ..ContainerSpec::default()
+        };
+        self.isolation.add_to(&mut spec)?;
+        Ok(spec)
     }
 }
 

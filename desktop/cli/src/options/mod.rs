@@ -5,6 +5,7 @@
 mod container;
 mod environment;
 mod health;
+mod isolation;
 mod limits;
 mod mount;
 mod number;

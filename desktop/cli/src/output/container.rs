@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use wherry_proto::v1::container::Status;
 use wherry_proto::v1::mount::Kind;
 use wherry_proto::v1::{
-    Container, ContainerSpec, ImageConfig, Mount, MountPoint, PortBinding, ThrottleDevice, Ulimit,
+    Container, ContainerSpec, Device, ImageConfig, Mount, MountPoint, PortBinding, ThrottleDevice,
+    Ulimit,
 };
 
 use super::health;
@@ -288,6 +289,15 @@ fn host_config(spec: &ContainerSpec) -> Value {
         "Privileged": spec.privileged,
         "ReadonlyRootfs": spec.read_only,
         "SecurityOpt": spec.security_opt,
+        "PidMode": spec.pid_mode,
+        "IpcMode": match spec.ipc_mode.as_str() { "" => "private", mode => mode },
+        "UTSMode": spec.uts_mode,
+        "UsernsMode": "",
+        "ShmSize": match spec.shm_size { 0 => 64 << 20, size => size },
+        "Sysctls": spec.sysctls,
+        "GroupAdd": spec.group_add,
+        "Devices": spec.devices.iter().map(device).collect::<Vec<_>>(),
+        "Init": spec.init,
         "Memory": resources.memory,
         "NanoCpus": resources.nano_cpus,
         "PidsLimit": resources.pids,
@@ -311,6 +321,18 @@ fn host_config(spec: &ContainerSpec) -> Value {
 fn throttled(devices: &[ThrottleDevice]) -> Vec<Value> {
     let device = |device: &ThrottleDevice| json!({"Path": device.path, "Rate": device.rate});
     devices.iter().map(device).collect()
+}
+
+fn device(device: &Device) -> Value {
+    let or = |text: &str, otherwise: &str| match text {
+        "" => otherwise.to_owned(),
+        text => text.to_owned(),
+    };
+    json!({
+        "PathOnHost": device.path,
+        "PathInContainer": or(&device.target, &device.path),
+        "CgroupPermissions": or(&device.permissions, "rwm"),
+    })
 }
 
 fn ulimit(limit: &Ulimit) -> Value {

@@ -177,6 +177,7 @@ pub(super) fn exec(directory: &Path, exec: &ExecSpec, streams: Streams) -> Resul
         .with_root_path(directory)
         .map_err(failure)?
         .as_tenant()
+        .with_sub_cgroup(first_process_cgroup(directory, &spec))
         .with_detach(true)
         .with_process(Some(file.clone()))
         .build()
@@ -186,6 +187,26 @@ pub(super) fn exec(directory: &Path, exec: &ExecSpec, streams: Streams) -> Resul
         pid: pid.as_raw(),
         uid: process.user().uid(),
     })
+}
+
+/// Returns the cgroup of the container's first process below the container's
+/// own, where it has gone to one: an init with services divides its cgroup, and
+/// one that is divided takes no process (cgroup-v2.rst, "No Internal Process
+/// Constraint").
+fn first_process_cgroup(directory: &Path, spec: &Spec) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct State {
+        pid: i32,
+    }
+    let state = std::fs::read(directory.join(NAME).join("state.json")).ok()?;
+    let State { pid } = serde_json::from_slice(&state).ok()?;
+    let membership = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = membership
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))?;
+    let own = spec.linux().as_ref()?.cgroups_path().as_ref()?;
+    let below = Path::new(path).strip_prefix(own).ok()?.to_str()?;
+    Some(below.to_owned()).filter(|below| !below.is_empty())
 }
 
 /// Returns the process with what the launcher needs for its filter, and drops

@@ -19,6 +19,7 @@ pub(super) fn mounts(description: &ContainerDescription) -> Result<Vec<Mount>, S
     };
     let shm_size = format!("size={shm_size}");
     let sys = if description.privileged { "rw" } else { "ro" };
+    let cgroup = if description.delegated { "rw" } else { sys };
     let table: [(&str, &str, &[&str]); 7] = [
         ("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         (
@@ -42,7 +43,7 @@ pub(super) fn mounts(description: &ContainerDescription) -> Result<Vec<Mount>, S
         (
             "/sys/fs/cgroup",
             "cgroup",
-            &["nosuid", "noexec", "nodev", "relatime", sys],
+            &["nosuid", "noexec", "nodev", "relatime", cgroup],
         ),
         ("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         (
@@ -53,6 +54,7 @@ pub(super) fn mounts(description: &ContainerDescription) -> Result<Vec<Mount>, S
     ];
     table
         .into_iter()
+        .filter(|(target, ..)| !(description.no_shm && *target == "/dev/shm"))
         .map(|(target, kind, options)| {
             let source = if target == "/dev/shm" { "shm" } else { kind };
             Ok(MountBuilder::default()

@@ -1,5 +1,6 @@
 //! A container before it is a specification.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use libcontainer::oci_spec::OciSpecError;
@@ -48,10 +49,22 @@ pub(crate) struct ContainerDescription {
     pub(crate) terminal_size: Option<TerminalSize>,
     /// Its network namespace.
     pub(crate) network: NetworkNamespace,
-    /// It sees every process of the guest.
-    pub(crate) host_pid: bool,
+    /// Whose processes it sees.
+    pub(crate) pid: Namespace,
+    /// Whose shared memory and semaphores it has.
+    pub(crate) ipc: Namespace,
+    /// Whose host name it has.
+    pub(crate) uts: Namespace,
+    /// Kernel settings of its namespaces.
+    pub(crate) sysctls: HashMap<String, String>,
+    /// Devices beside Docker's defaults.
+    pub(crate) devices: Vec<Device>,
+    /// Its cgroup is its own to divide.
+    pub(crate) delegated: bool,
     /// Its cgroup, absolute below the root of the hierarchy: `/wherry/<id>`.
     pub(crate) cgroup: PathBuf,
+    /// It has no `/dev/shm`.
+    pub(crate) no_shm: bool,
     /// The size of `/dev/shm`, bytes; 0: Docker's 64 MiB.
     pub(crate) shm_size: u64,
 }
@@ -85,6 +98,35 @@ pub(crate) enum MountKind {
     Bind(PathBuf),
     /// An empty file system in memory, with its mount options (`size=64m`).
     Tmpfs(Vec<String>),
+}
+
+/// A namespace of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Namespace {
+    /// One of its own.
+    #[default]
+    New,
+    /// That of a process.
+    Path(PathBuf),
+    /// The guest's.
+    Host,
+}
+
+/// A device of the guest in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Device {
+    /// Its path in the container.
+    pub(crate) target: String,
+    /// A block device; otherwise a character device.
+    pub(crate) block: bool,
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+    /// Of `rwm`.
+    pub(crate) permissions: String,
+    /// The permissions of its node.
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 /// A container's network namespace.

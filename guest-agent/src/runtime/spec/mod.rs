@@ -11,14 +11,16 @@ mod tests;
 
 use libcontainer::oci_spec::runtime::{
     Box as ConsoleSize, BoxBuilder as ConsoleSizeBuilder, LinuxBuilder, LinuxCapabilities,
-    LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
-    LinuxResources, LinuxResourcesBuilder, Mount, MountBuilder, PosixRlimit, PosixRlimitBuilder,
-    PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, User as SpecUser,
-    UserBuilder,
+    LinuxCapabilitiesBuilder, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup,
+    LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxNamespace, LinuxNamespaceBuilder,
+    LinuxNamespaceType, LinuxResources, LinuxResourcesBuilder, Mount, MountBuilder, PosixRlimit,
+    PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+    User as SpecUser, UserBuilder,
 };
 
 pub(crate) use description::{
-    ContainerDescription, MountKind, MountPoint, NetworkNamespace, SpecError, User,
+    ContainerDescription, Device, MountKind, MountPoint, Namespace, NetworkNamespace, SpecError,
+    User,
 };
 
 use super::protocol::{ExecSpec, TerminalSize};
@@ -53,6 +55,12 @@ pub(crate) fn container(description: &ContainerDescription) -> Result<Spec, Spec
             .set_seccomp(security.seccomp.resolve(&capabilities)?);
     }
 
+    if !description.devices.is_empty() {
+        linux.set_devices(Some(devices(description)?));
+    }
+    if !description.sysctls.is_empty() {
+        linux.set_sysctl(Some(description.sysctls.clone()));
+    }
     let process = process(description, capabilities, security.no_new_privileges)?;
     let mut spec = SpecBuilder::default()
         .version("1.0.2")
@@ -67,7 +75,7 @@ pub(crate) fn container(description: &ContainerDescription) -> Result<Spec, Spec
         .process(process)
         .linux(linux)
         .build()?;
-    if description.hostname.is_empty() {
+    if description.hostname.is_empty() || description.uts != Namespace::New {
         spec.set_hostname(None);
     }
     Ok(spec)
@@ -173,17 +181,19 @@ fn spec_user(user: &User) -> Result<SpecUser, SpecError> {
 
 fn namespaces(description: &ContainerDescription) -> Result<Vec<LinuxNamespace>, SpecError> {
     let mut namespaces = Vec::new();
-    if !description.host_pid {
-        let own = LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Pid);
-        namespaces.push(own.build()?);
-    }
-    for kind in [
-        LinuxNamespaceType::Ipc,
-        LinuxNamespaceType::Uts,
-        LinuxNamespaceType::Mount,
-        LinuxNamespaceType::Cgroup,
+    for (kind, wanted) in [
+        (LinuxNamespaceType::Pid, &description.pid),
+        (LinuxNamespaceType::Ipc, &description.ipc),
+        (LinuxNamespaceType::Uts, &description.uts),
+        (LinuxNamespaceType::Mount, &Namespace::New),
+        (LinuxNamespaceType::Cgroup, &Namespace::New),
     ] {
-        namespaces.push(LinuxNamespaceBuilder::default().typ(kind).build()?);
+        let namespace = LinuxNamespaceBuilder::default().typ(kind);
+        match wanted {
+            Namespace::New => namespaces.push(namespace.build()?),
+            Namespace::Path(path) => namespaces.push(namespace.path(path.clone()).build()?),
+            Namespace::Host => {}
+        }
     }
     let network_namespace = LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Network);
     match &description.network {
@@ -199,8 +209,45 @@ fn namespaces(description: &ContainerDescription) -> Result<Vec<LinuxNamespace>,
 /// Device rules alone: limits are written to the cgroup before the start.
 fn resources(description: &ContainerDescription) -> Result<LinuxResources, SpecError> {
     Ok(LinuxResourcesBuilder::default()
-        .devices(defaults::device_rules(description.privileged)?)
+        .devices(device_rules(description)?)
         .build()?)
+}
+
+fn device_rules(description: &ContainerDescription) -> Result<Vec<LinuxDeviceCgroup>, SpecError> {
+    let mut rules = defaults::device_rules(description.privileged)?;
+    for device in &description.devices {
+        let rule = LinuxDeviceCgroupBuilder::default()
+            .allow(true)
+            .typ(device_type(device))
+            .major(i64::from(device.major))
+            .minor(i64::from(device.minor))
+            .access(device.permissions.clone());
+        rules.push(rule.build()?);
+    }
+    Ok(rules)
+}
+
+fn devices(description: &ContainerDescription) -> Result<Vec<LinuxDevice>, SpecError> {
+    let devices = description.devices.iter().map(|device| {
+        Ok(LinuxDeviceBuilder::default()
+            .path(absolute(&device.target)?)
+            .typ(device_type(device))
+            .major(i64::from(device.major))
+            .minor(i64::from(device.minor))
+            .file_mode(device.mode)
+            .uid(device.uid)
+            .gid(device.gid)
+            .build()?)
+    });
+    devices.collect()
+}
+
+fn device_type(device: &Device) -> LinuxDeviceType {
+    if device.block {
+        LinuxDeviceType::B
+    } else {
+        LinuxDeviceType::C
+    }
 }
 
 /// Docker sets none by itself: a container inherits the daemon's, here the shim's.

@@ -333,5 +333,5 @@ fn the_guest_s_process_namespace_is_shared_when_asked_for() {
         namespaces.iter().map(LinuxNamespace::typ).collect()
     };
     assert!(kinds(&spec(|_| {})).contains(&LinuxNamespaceType::Pid));
-    assert!(!kinds(&spec(|d| d.host_pid = true)).contains(&LinuxNamespaceType::Pid));
+    assert!(!kinds(&spec(|d| d.pid = Namespace::Host)).contains(&LinuxNamespaceType::Pid));
 }
