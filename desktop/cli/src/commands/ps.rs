@@ -6,7 +6,7 @@ use wherry_proto::v1::container::Status;
 use wherry_proto::v1::{Container, ListContainersRequest};
 
 use crate::connection::Connection;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::output::{self, Listing};
 
 #[derive(clap::Args, Debug)]
@@ -24,7 +24,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     no_trunc: bool,
 
-    /// Show those alone that match: name=, status=, health=, id=, label=, ancestor=, exited=
+    /// Show those alone that match: name=, status=, health=, id=, label=, ancestor=,
+    /// exited=, before=, since=, volume=, network=, publish=, expose=
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse_filter)]
     filter: Vec<Filter>,
 
@@ -65,15 +66,23 @@ const HEADINGS: [(&str, &str); 2] = [
 pub(crate) async fn run(arguments: Arguments) -> Outcome {
     let connection = Connection::to_machine().await?;
     let by_status = |filter: &Filter| matches!(filter, Filter::Status(_) | Filter::Exited(_));
+    let by_age = |filter: &Filter| matches!(filter, Filter::Before(_) | Filter::Since(_));
     let all = arguments.all || arguments.latest || arguments.filter.iter().any(by_status);
+    // Who is named there need not run.
+    let aged = arguments.filter.iter().any(by_age);
     let listed = connection
         .containers()
-        .list(ListContainersRequest { all })
+        .list(ListContainersRequest { all: all || aged })
         .await?
         .into_inner();
     let mut containers = listed.containers;
+    for filter in arguments.filter.iter().filter(|filter| by_age(filter)) {
+        keep_by_age(&mut containers, filter)?;
+    }
+    if !all {
+        containers.retain(is_live);
+    }
     containers.retain(|container| matches(&arguments.filter, container));
-    let age = |container: &Container| container.created.map(|time| (time.seconds, time.nanos));
     containers.sort_by_key(|container| std::cmp::Reverse(age(container)));
     if arguments.latest {
         containers.truncate(1);
@@ -96,8 +105,41 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
     Ok(0)
 }
 
+fn is_live(container: &Container) -> bool {
+    matches!(
+        container.status(),
+        Status::Running | Status::Paused | Status::Restarting
+    )
+}
+
+fn age(container: &Container) -> Option<(i64, i32)> {
+    container.created.map(|time| (time.seconds, time.nanos))
+}
+
+/// Keeps the containers made before or after the one that a filter names.
+fn keep_by_age(containers: &mut Vec<Container>, filter: &Filter) -> Result<(), Failure> {
+    let (Filter::Before(name) | Filter::Since(name)) = filter else {
+        return Ok(());
+    };
+    let is_named =
+        |container: &&Container| container.name == *name || container.id.starts_with(name.as_str());
+    let named = containers.iter().find(is_named).map(age);
+    let named = named.ok_or_else(|| Failure::new(format!("No such container: {name}")))?;
+    match filter {
+        Filter::Before(_) => containers.retain(|container| age(container) < named),
+        _ => containers.retain(|container| age(container) > named),
+    }
+    Ok(())
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Filter {
+    Before(String),
+    Since(String),
+    Volume(String),
+    Network(String),
+    Publish(Ports),
+    Expose(Ports),
     Name(String),
     Id(String),
     Status(String),
@@ -108,7 +150,7 @@ enum Filter {
 }
 
 fn parse_filter(text: &str) -> Result<Filter, String> {
-    let keys = "name, id, status, health, label, ancestor and exited";
+    let keys = "name, id, status, health, label, ancestor, exited, before, since, volume, network, publish and expose";
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| format!("write KEY=VALUE; the keys are {keys}"))?;
@@ -146,6 +188,12 @@ fn parse_filter(text: &str) -> Result<Filter, String> {
                 "there is no health {value:?}: use starting, healthy, unhealthy or none"
             ));
         }
+        "before" if !value.is_empty() => Filter::Before(value.to_owned()),
+        "since" if !value.is_empty() => Filter::Since(value.to_owned()),
+        "volume" => Filter::Volume(value.to_owned()),
+        "network" => Filter::Network(value.to_owned()),
+        "publish" => Filter::Publish(parse_ports(value)?),
+        "expose" => Filter::Expose(parse_ports(value)?),
         "ancestor" => Filter::Ancestor(output::normalised(value)),
         "label" => match value.split_once('=') {
             Some((key, value)) => Filter::Label(key.to_owned(), Some(value.to_owned())),
@@ -155,16 +203,77 @@ fn parse_filter(text: &str) -> Result<Filter, String> {
     })
 }
 
+/// Ports of one protocol, first and last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ports {
+    first: u32,
+    last: u32,
+    protocol: String,
+}
+
+impl Ports {
+    fn contain(&self, port: u32, protocol: &str) -> bool {
+        (self.first..=self.last).contains(&port) && protocol == self.protocol
+    }
+}
+
+fn parse_ports(text: &str) -> Result<Ports, String> {
+    let wrong = || format!("{text:?} is no port: write 80, 8000-8010 or 53/udp");
+    let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    let number = |text: &str| text.parse::<u16>().map(u32::from).map_err(|_| wrong());
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last || !matches!(protocol, "tcp" | "udp" | "sctp") {
+        return Err(wrong());
+    }
+    Ok(Ports {
+        first,
+        last,
+        protocol: protocol.to_owned(),
+    })
+}
+
 /// As Docker's: of several filters of one key one must match (of labels all),
 /// and every key.
 fn matches(filters: &[Filter], container: &Container) -> bool {
     let labels = || container.spec.iter().flat_map(|spec| &spec.labels);
+    let mounts = || container.spec.iter().flat_map(|spec| &spec.mounts);
+    let published = || container.spec.iter().flat_map(|spec| &spec.ports);
+    let exposed = || {
+        container
+            .image_config
+            .iter()
+            .flat_map(|config| &config.exposed_ports)
+    };
     let one = |filter: &Filter| match filter {
         Filter::Name(part) => container.name.contains(part.as_str()),
         Filter::Id(prefix) => container.id.starts_with(prefix.as_str()),
         Filter::Status(status) => output::status_name(container.status()) == status,
         Filter::Exited(code) => {
             container.status() == Status::Exited && container.exit_code == *code
+        }
+        // They were looked at by their age before.
+        Filter::Before(_) | Filter::Since(_) => true,
+        Filter::Volume(wanted) => mounts()
+            .any(|mount| [&mount.source, &mount.host_source, &mount.target].contains(&wanted)),
+        Filter::Network(wanted) => container.spec.as_ref().is_some_and(|spec| {
+            let network = match spec.network.as_str() {
+                "" => "bridge",
+                network => network,
+            };
+            network == wanted
+        }),
+        Filter::Publish(wanted) => {
+            published().any(|port| wanted.contain(port.container_port, &port.protocol))
+        }
+        Filter::Expose(wanted) => {
+            published().any(|port| wanted.contain(port.container_port, &port.protocol))
+                || exposed().any(|port| {
+                    let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+                    number
+                        .parse()
+                        .is_ok_and(|number| wanted.contain(number, protocol))
+                })
         }
         Filter::Health(word) => output::health_word(container) == word,
         Filter::Ancestor(image) => container
@@ -186,7 +295,7 @@ fn matches(filters: &[Filter], container: &Container) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wherry_proto::v1::ContainerSpec;
+    use wherry_proto::v1::{ContainerSpec, ImageConfig, Mount, PortBinding};
 
     fn filters(texts: &[&str]) -> Vec<Filter> {
         texts
@@ -205,7 +314,21 @@ mod tests {
             spec: Some(ContainerSpec {
                 image: "nginx".to_owned(),
                 labels: [("a".to_owned(), "1".to_owned())].into(),
+                mounts: vec![Mount {
+                    source: "data".to_owned(),
+                    target: "/data".to_owned(),
+                    ..Mount::default()
+                }],
+                ports: vec![PortBinding {
+                    container_port: 80,
+                    protocol: "tcp".to_owned(),
+                    ..PortBinding::default()
+                }],
                 ..ContainerSpec::default()
+            }),
+            image_config: Some(ImageConfig {
+                exposed_ports: vec!["443/tcp".to_owned()],
+                ..ImageConfig::default()
             }),
             ..Container::default()
         };
@@ -225,9 +348,41 @@ mod tests {
             (&["label=a", "label=b"], false),
             (&["ancestor=nginx:latest"], true),
             (&["ancestor=redis"], false),
+            (&["network=bridge"], true),
+            (&["network=host"], false),
+            (&["volume=data"], true),
+            (&["volume=/data"], true),
+            (&["volume=other"], false),
+            (&["publish=80"], true),
+            (&["publish=79-81/tcp"], true),
+            (&["publish=80/udp"], false),
+            (&["publish=443"], false),
+            (&["expose=443"], true),
+            (&["health=none"], true),
+            (&["health=healthy"], false),
         ] {
             assert_eq!(matches(&filters(texts), &container), expected, "{texts:?}");
         }
+    }
+
+    #[test]
+    fn age_is_told_by_another_container() {
+        let container = |name: &str, seconds| Container {
+            id: format!("id-of-{name}"),
+            name: name.to_owned(),
+            created: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+            ..Container::default()
+        };
+        let kept = |filter: &str| {
+            let mut all = vec![container("a", 1), container("b", 2), container("c", 3)];
+            keep_by_age(&mut all, &parse_filter(filter).unwrap()).map(|()| {
+                let names = all.into_iter().map(|container| container.name);
+                names.collect::<Vec<_>>().concat()
+            })
+        };
+        assert_eq!(kept("before=b").ok().unwrap(), "a");
+        assert_eq!(kept("since=id-of-b").ok().unwrap(), "c");
+        assert!(kept("since=d").is_err());
     }
 
     #[test]
