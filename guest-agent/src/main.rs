@@ -4,6 +4,7 @@
 //! itself, `shim` the process that owns one container and forks what creates
 //! it.
 
+mod check;
 mod container;
 mod event;
 mod image;

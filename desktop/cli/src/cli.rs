@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::container::{ContainerCommand, ContainerGroup};
 use crate::commands::{
     completion, events, images, import, info, inspect, load, login, logout, machine, pull,
-    remove_image, version, volume,
+    remove_image, system, version, volume,
 };
 use crate::failure::{ENGINE, FAILED};
 use crate::output;
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Login(login::Arguments),
     /// Forget a registry's password
     Logout(logout::Arguments),
+    /// Verify what is on the data disk, show what takes space, remove what is unused
+    System(system::Arguments),
     /// Start, stop and watch the machine that containers run in
     Machine(machine::Arguments),
     /// Show the state of the whole engine

@@ -12,6 +12,7 @@
 
 mod again;
 mod attach;
+mod check;
 mod copy;
 mod create;
 mod error;
@@ -44,6 +45,7 @@ mod stop;
 mod system;
 mod top;
 mod update;
+mod usage;
 mod validate;
 mod volume;
 mod wait;

@@ -20,6 +20,7 @@
 
 mod add_layer;
 mod builtin;
+mod check;
 mod digest;
 mod durable;
 mod error;
@@ -40,6 +41,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod time;
+mod usage;
 mod user;
 
 pub(crate) use add_layer::NewLayer;

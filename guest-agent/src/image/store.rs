@@ -244,6 +244,13 @@ impl Store {
     /// Removes layers and blobs that no image uses. The caller holds the lock,
     /// or is alone.
     pub(super) fn collect_garbage(&self, images: &Images) -> Result<(), Error> {
+        self.unused(images)?
+            .iter()
+            .try_for_each(|path| self.discard(path))
+    }
+
+    /// Returns the layers and blobs that no image uses.
+    pub(super) fn unused(&self, images: &Images) -> Result<Vec<PathBuf>, Error> {
         let kept = self.kept();
         let layers: BTreeSet<_> = images
             .values()
@@ -255,22 +262,23 @@ impl Store {
             .values()
             .flat_map(|record| [record.id.hex(), record.manifest_digest.hex()])
             .collect();
+        let mut unused = Vec::new();
         for (directory, used) in [(self.layers(), layers), (self.blobs(), blobs)] {
             let failed = |error| Error::path("reading", &directory, error);
             for entry in fs::read_dir(&directory).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
                 let name = entry.file_name();
                 if !name.to_str().is_some_and(|name| used.contains(name)) {
-                    self.discard(&entry.path())?;
+                    unused.push(entry.path());
                 }
             }
         }
-        Ok(())
+        Ok(unused)
     }
 
     /// Removes a file or tree so that a crash in the middle leaves nothing
     /// under its old name.
-    fn discard(&self, path: &Path) -> Result<(), Error> {
+    pub(super) fn discard(&self, path: &Path) -> Result<(), Error> {
         let failed = |error| Error::path("removing", path, error);
         let grave = tempfile::tempdir_in(self.temporary()).map_err(failed)?;
         fs::rename(path, grave.path().join("old")).map_err(failed)?;

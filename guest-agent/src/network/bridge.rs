@@ -158,19 +158,33 @@ pub(super) fn remove_other_ports(
     options: &BridgeOptions,
     keep: impl Fn(&str) -> bool,
 ) -> Vec<NetworkError> {
+    match other_ports(options, keep) {
+        Ok(names) => names
+            .iter()
+            .filter_map(|name| remove_link(name).err())
+            .collect(),
+        Err(error) => vec![error],
+    }
+}
+
+/// Returns the ports of the bridge whose names `keep` does not know.
+pub(super) fn other_ports(
+    options: &BridgeOptions,
+    keep: impl Fn(&str) -> bool,
+) -> Result<Vec<String>, NetworkError> {
     let Ok(bridge) = netlink::interface_index(&options.interface) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
-    let links = match Netlink::open().and_then(|mut kernel| kernel.links()) {
-        Ok(links) => links,
-        Err(error) => return vec![NetworkError::kernel("list the network interfaces")(error)],
-    };
-    links
-        .iter()
-        .filter(|link| link.controller == Some(bridge) && link.name.starts_with("veth"))
-        .filter(|link| !keep(&link.name))
-        .filter_map(|link| remove_link(&link.name).err())
-        .collect()
+    let links = Netlink::open()
+        .and_then(|mut kernel| kernel.links())
+        .map_err(NetworkError::kernel("list the network interfaces"))?;
+    let ports = links
+        .into_iter()
+        .filter(|link| link.controller == Some(bridge) && link.name.starts_with("veth"));
+    Ok(ports
+        .map(|link| link.name)
+        .filter(|name| !keep(name))
+        .collect())
 }
 
 fn create_bridge(options: &BridgeOptions) -> Result<u32, NetworkError> {

@@ -7,6 +7,7 @@
 
 mod address;
 mod bridge;
+mod check;
 mod context;
 mod dns;
 mod driver;

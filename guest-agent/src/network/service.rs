@@ -24,11 +24,11 @@ const AT_ONCE: usize = 4;
 /// The network of all containers. Clones are the same network.
 #[derive(Clone)]
 pub(crate) struct Network {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
-    context: Context,
+pub(super) struct Shared {
+    pub(super) context: Context,
     bridge: Bridge,
     turns: Semaphore,
     leaving: Mutex<Leaving>,

@@ -25,6 +25,22 @@ impl Cgroup {
         }
     }
 
+    /// Tells whether it is there.
+    #[must_use]
+    pub(crate) fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
+    /// Returns the names of the cgroups in it; none where it is not there.
+    #[must_use]
+    pub(crate) fn children(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.path().is_dir())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect()
+    }
+
     /// Tells whether the kernel killed a process in it for want of memory.
     #[must_use]
     pub(crate) fn oom_killed(&self) -> bool {

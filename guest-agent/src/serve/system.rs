@@ -11,11 +11,14 @@ use tonic::{Request, Response, Status};
 use wherry_proto::WIRE_VERSION;
 use wherry_proto::v1::system_server::System;
 use wherry_proto::v1::{
-    Event, EventsRequest, InfoRequest, InfoResponse, PowerOffRequest, PowerOffResponse,
-    SetClockRequest, SetClockResponse,
+    CheckRequest, CheckResponse, DiskUsageRequest, DiskUsageResponse, Event, EventsRequest,
+    InfoRequest, InfoResponse, PowerOffRequest, PowerOffResponse, SetClockRequest,
+    SetClockResponse,
 };
 
+use super::options::Listen;
 use super::{Agent, resources};
+use crate::check::Findings;
 use crate::event::{self, Events, Filter};
 
 /// Serves [`System`].
@@ -111,6 +114,34 @@ impl System for SystemService {
         Ok(Response::new(PowerOffResponse {}))
     }
 
+    async fn check(
+        &self,
+        request: Request<CheckRequest>,
+    ) -> Result<Response<CheckResponse>, Status> {
+        let agent = self.agent.clone();
+        let repair = request.into_inner().repair;
+        // To its end, and its repairs too, even if the host goes away.
+        let checked = tokio::spawn(async move {
+            let images = agent.images.clone();
+            let checked = tokio::task::spawn_blocking(move || {
+                let mut findings = Findings::new(repair);
+                images.check(&mut findings).map(|()| findings)
+            });
+            let findings = checked.await.map_err(internal)??;
+            let whole_machine = matches!(agent.options.listen, Listen::Vsock);
+            let findings = agent.containers.check(findings, whole_machine).await?;
+            Ok::<_, Status>(findings.response)
+        });
+        Ok(Response::new(checked.await.map_err(internal)??))
+    }
+
+    async fn disk_usage(
+        &self,
+        _: Request<DiskUsageRequest>,
+    ) -> Result<Response<DiskUsageResponse>, Status> {
+        Ok(Response::new(self.agent.containers.disk_usage().await?))
+    }
+
     type EventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
 
     async fn events(
@@ -173,6 +204,10 @@ fn sleep_until(time_ns: i64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(tokio::time::sleep(std::time::Duration::from_nanos(
         left as u64,
     )))
+}
+
+fn internal(error: tokio::task::JoinError) -> Status {
+    Status::internal(format!("an internal task failed: {error}"))
 }
 
 fn nanoseconds(time: &prost_types::Timestamp) -> i128 {

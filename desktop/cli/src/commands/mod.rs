@@ -13,6 +13,7 @@ pub(crate) mod logout;
 pub(crate) mod machine;
 pub(crate) mod pull;
 pub(crate) mod remove_image;
+pub(crate) mod system;
 pub(crate) mod version;
 pub(crate) mod volume;
 
@@ -64,6 +65,7 @@ pub(crate) async fn run(command: Command) -> Outcome {
         Command::Pull(arguments) => pull::run(arguments).await,
         Command::Login(arguments) => login::run(arguments).await,
         Command::Logout(arguments) => logout::run(&arguments),
+        Command::System(arguments) => system::run(arguments).await,
         Command::Machine(arguments) => machine::run(arguments).await,
         Command::Info(arguments) => info::run(arguments).await,
         Command::Version(arguments) => version::run(arguments).await,

@@ -1,6 +1,7 @@
 //! An engine that speaks the real protocol on real sockets and plays its
 //! containers from a script: the command's first word says what each does.
 
+mod system;
 mod volumes;
 
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use wherry_proto::v1::containers_server::{Containers, ContainersServer};
 use wherry_proto::v1::engine_server::{Engine, EngineServer};
 use wherry_proto::v1::images_server::{Images, ImagesServer};
 use wherry_proto::v1::stream_header::Purpose;
-use wherry_proto::v1::system_server::{System, SystemServer};
+use wherry_proto::v1::system_server::SystemServer;
 use wherry_proto::v1::volumes_server::VolumesServer;
 use wherry_proto::v1::{self as v1, MachineProgress, MachineState, StreamReply};
 
@@ -589,46 +590,5 @@ impl Images for State {
     }
     async fn remove(&self, _: Request<v1::RemoveImageRequest>) -> Answer<v1::RemoveImageResponse> {
         not_here()
-    }
-}
-
-#[tonic::async_trait]
-impl System for State {
-    async fn info(&self, _: Request<v1::InfoRequest>) -> Answer<v1::InfoResponse> {
-        not_here()
-    }
-    async fn set_clock(&self, _: Request<v1::SetClockRequest>) -> Answer<v1::SetClockResponse> {
-        not_here()
-    }
-    async fn power_off(&self, _: Request<v1::PowerOffRequest>) -> Answer<v1::PowerOffResponse> {
-        not_here()
-    }
-
-    type EventsStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::Event, Status>>>;
-
-    /// Two events, of which the second comes only to who asks again after the
-    /// connection broke.
-    async fn events(&self, request: Request<v1::EventsRequest>) -> Answer<Self::EventsStream> {
-        let request = request.into_inner();
-        let event = |action: &str, nanos| v1::Event {
-            time: Some(prost_types::Timestamp { seconds: 5, nanos }),
-            r#type: "container".to_owned(),
-            action: action.to_owned(),
-            id: "abc".to_owned(),
-            ..v1::Event::default()
-        };
-        let ready = v1::Event {
-            r#type: "ready".to_owned(),
-            ..v1::Event::default()
-        };
-        let mut events = vec![Ok(ready)];
-        match request.since_ns {
-            1 => events.push(Ok(event("start", 1))),
-            5_000_000_002 => events.push(Ok(event("die", 2))),
-            since => panic!("asked for events since {since}"),
-        }
-        events.push(Err(Status::unavailable("the agent was killed")));
-        self.asked.lock().unwrap().filters = request.filters;
-        Ok(Response::new(tokio_stream::iter(events)))
     }
 }

@@ -24,7 +24,7 @@ use super::name;
 
 /// The prefix of a directory that is half made or half removed. No volume's
 /// name begins so.
-const UNFINISHED: &str = ".unfinished-";
+pub(super) const UNFINISHED: &str = ".unfinished-";
 
 /// The volumes of the data disk.
 #[derive(Debug)]

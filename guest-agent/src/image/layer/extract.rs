@@ -10,6 +10,7 @@ use super::metadata::{apply_to_name, apply_to_open, times};
 use super::root::{Refusal, Root, path_of, refuse, set_opaque};
 use super::tar_reader::{Entry, Kind, TarReader};
 use crate::image::Error;
+use crate::image::usage::layer_size;
 
 /// image-spec, layer.md, "Whiteouts".
 pub(super) const WHITEOUT: &[u8] = b".wh.";
@@ -242,7 +243,10 @@ impl Extraction {
                 }
             }
         }
-        self.size += entry.size;
+        self.size += entry
+            .sparse
+            .as_ref()
+            .map_or(entry.size, |sparse| sparse.real_size);
         apply_to_open(&file, entry)?;
         Ok(())
     }
@@ -315,6 +319,7 @@ impl Extraction {
             other => return Ok(other?),
         }
         self.root.forget();
+        self.size = self.size.saturating_sub(size_of(parent, name)?);
         match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
             Err(Errno::ISDIR) => {
                 self.may_replace(true, false)?;
@@ -340,6 +345,21 @@ impl Extraction {
         }
         Ok(())
     }
+}
+
+/// Returns the bytes that the removal of an entry takes from its layer.
+fn size_of(parent: &OwnedFd, name: &[u8]) -> Result<u64, Errno> {
+    use std::os::unix::ffi::OsStrExt;
+    let status = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(match FileType::from_raw_mode(status.st_mode) {
+        FileType::RegularFile if status.st_nlink < 2 => u64::try_from(status.st_size).unwrap_or(0),
+        FileType::Directory => {
+            let path = path_of(parent, name);
+            let path = Path::new(std::ffi::OsStr::from_bytes(&path));
+            layer_size(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?
+        }
+        _ => 0,
+    })
 }
 
 /// Splits an archive's path. A leading slash means the layer's own root, as in

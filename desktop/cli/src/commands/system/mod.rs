@@ -1,0 +1,34 @@
+//! `wherry system`
+
+mod check;
+mod df;
+mod prune;
+
+use crate::failure::Outcome;
+
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Examples:\n  wherry system df -v\n  wherry system prune -a --volumes\n  wherry system check --repair"
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Verify images, containers and volumes, and look for debris
+    Check(check::Arguments),
+    /// Show what takes space on the data disk
+    Df(df::Arguments),
+    /// Remove what is not used
+    Prune(prune::Arguments),
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Outcome {
+    match arguments.command {
+        Command::Check(arguments) => check::run(&arguments).await,
+        Command::Df(arguments) => df::run(&arguments).await,
+        Command::Prune(arguments) => prune::run(&arguments).await,
+    }
+}

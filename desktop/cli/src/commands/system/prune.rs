@@ -1,0 +1,282 @@
+//! `wherry system prune`
+
+use tonic::Code;
+use wherry_client::size;
+use wherry_proto::v1::{
+    ContainerUsage, DiskUsageRequest, DiskUsageResponse, Image, PruneVolumesRequest,
+    RemoveContainerRequest, RemoveImageRequest,
+};
+
+use super::df::is_stopped;
+use crate::commands::confirm::confirm;
+use crate::connection::Connection;
+use crate::failure::{ENGINE, Failure, Outcome};
+use crate::options::parse_moment;
+use crate::output;
+
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Examples:\n  wherry system prune\n  wherry system prune -a --volumes -f\n  wherry system prune --filter until=24h --filter label!=keep"
+)]
+pub(super) struct Arguments {
+    /// Remove all images that no container has, not only those without a name
+    #[arg(short, long)]
+    all: bool,
+
+    /// Remove unnamed volumes too
+    #[arg(long)]
+    volumes: bool,
+
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+
+    /// Remove that alone that matches: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_filter)]
+    filter: Vec<Filter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Filter {
+    /// Made before; nanoseconds since 1970.
+    Until(i64),
+    /// It must have the label, or must not.
+    Label(bool, String),
+}
+
+fn parse_filter(text: &str) -> Result<Filter, String> {
+    let wrong = || "write until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]".to_owned();
+    match text.split_once('=').ok_or_else(wrong)? {
+        (_, "") => Err(wrong()),
+        ("until", time) => parse_moment(time).map(Filter::Until),
+        ("label", label) => Ok(Filter::Label(true, label.to_owned())),
+        ("label!", label) => Ok(Filter::Label(false, label.to_owned())),
+        _ => Err(wrong()),
+    }
+}
+
+/// What filters look at.
+struct Subject<'a> {
+    created: Option<&'a prost_types::Timestamp>,
+    labels: &'a std::collections::HashMap<String, String>,
+}
+
+impl Filter {
+    fn takes(&self, subject: &Subject<'_>) -> bool {
+        match self {
+            Self::Until(time) => subject.created.is_some_and(|created| {
+                i128::from(created.seconds) * 1_000_000_000 + i128::from(created.nanos)
+                    < i128::from(*time)
+            }),
+            Self::Label(with, label) => {
+                let has = match label.split_once('=') {
+                    Some((key, value)) => {
+                        subject.labels.get(key).is_some_and(|found| found == value)
+                    }
+                    None => subject.labels.contains_key(label),
+                };
+                has == *with
+            }
+        }
+    }
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Outcome {
+    let until = |filter: &Filter| matches!(filter, Filter::Until(_));
+    if arguments.volumes && arguments.filter.iter().any(until) {
+        let message = "the \"until\" filter is not supported with \"--volumes\"";
+        return Err(Failure::new(message).with_code(ENGINE));
+    }
+    if !arguments.force && !confirm(&warning(arguments))? {
+        return Ok(0);
+    }
+    let connection = Connection::to_machine().await?;
+    let before = usage(&connection).await?;
+    let (containers, mut reclaimed) = prune_containers(&connection, arguments, &before).await?;
+    let mut volumes = Vec::new();
+    if arguments.volumes {
+        let labels = |wanted: bool| {
+            let labels = arguments
+                .filter
+                .iter()
+                .filter_map(move |filter| match filter {
+                    Filter::Label(with, label) if *with == wanted => Some(label.clone()),
+                    _ => None,
+                });
+            labels.collect()
+        };
+        let request = PruneVolumesRequest {
+            all: false,
+            labels: labels(true),
+            without_labels: labels(false),
+        };
+        let pruned = connection.volumes().prune(request).await?.into_inner();
+        reclaimed += pruned.reclaimed;
+        volumes = pruned.removed;
+    }
+    let images = prune_images(&connection, arguments, &usage(&connection).await?).await?;
+    let after = usage(&connection).await?;
+    reclaimed += before.layers.saturating_sub(after.layers);
+    let mut text = String::new();
+    for (what, gone) in [
+        ("Containers", containers),
+        ("Volumes", volumes),
+        ("Images", images),
+    ] {
+        if !gone.is_empty() {
+            text.push_str(&format!("Deleted {what}:\n{}\n\n", gone.join("\n")));
+        }
+    }
+    text.push_str(&format!(
+        "Total reclaimed space: {}\n",
+        size::decimal(reclaimed)
+    ));
+    output::print(&text)?;
+    Ok(0)
+}
+
+fn warning(arguments: &Arguments) -> String {
+    let mut lines = vec!["This will remove:", "  - all stopped containers"];
+    if arguments.volumes {
+        lines.push("  - all anonymous volumes not used by at least one container");
+    }
+    lines.push(if arguments.all {
+        "  - all images without at least one container associated to them"
+    } else {
+        "  - all dangling images"
+    });
+    lines.push("");
+    lines.join("\n")
+}
+
+async fn usage(connection: &Connection) -> Result<DiskUsageResponse, Failure> {
+    let usage = connection.system().disk_usage(DiskUsageRequest {}).await?;
+    Ok(usage.into_inner())
+}
+
+/// Removes the stopped containers; returns their ids and the bytes they had.
+async fn prune_containers(
+    connection: &Connection,
+    arguments: &Arguments,
+    usage: &DiskUsageResponse,
+) -> Result<(Vec<String>, u64), Failure> {
+    let (mut ids, mut reclaimed) = (Vec::new(), 0);
+    for stopped in usage.containers.iter().filter(|usage| is_stopped(usage)) {
+        let ContainerUsage {
+            container: Some(container),
+            size,
+        } = stopped
+        else {
+            continue;
+        };
+        let spec = container.spec.clone().unwrap_or_default();
+        let subject = Subject {
+            created: container.created.as_ref(),
+            labels: &spec.labels,
+        };
+        if !arguments.filter.iter().all(|filter| filter.takes(&subject)) {
+            continue;
+        }
+        let request = RemoveContainerRequest {
+            container: container.id.clone(),
+            ..RemoveContainerRequest::default()
+        };
+        match connection.containers().remove(request).await {
+            // Started or removed by somebody meanwhile.
+            Err(status) if is_passed_over(&status) => {}
+            removed => {
+                removed?;
+                ids.push(container.id.clone());
+                reclaimed += size;
+            }
+        }
+    }
+    Ok((ids, reclaimed))
+}
+
+/// Removes the images that no container has, by their names and without force,
+/// so that one that came into use meanwhile stays; returns what is gone.
+async fn prune_images(
+    connection: &Connection,
+    arguments: &Arguments,
+    usage: &DiskUsageResponse,
+) -> Result<Vec<String>, Failure> {
+    let mut gone = Vec::new();
+    let unused = usage.images.iter().filter(|usage| usage.containers == 0);
+    for image in unused.filter_map(|usage| usage.image.as_ref()) {
+        let wanted = arguments.all || image.tags.is_empty();
+        if !wanted
+            || !arguments
+                .filter
+                .iter()
+                .all(|filter| takes_image(filter, image))
+        {
+            continue;
+        }
+        let names = match image.tags.is_empty() {
+            true => vec![image.id.clone()],
+            false => image.tags.clone(),
+        };
+        for name in names {
+            let request = RemoveImageRequest { name, force: false };
+            match connection.images().remove(request).await {
+                Err(status) if is_passed_over(&status) => {}
+                removed => {
+                    let removed = removed?.into_inner();
+                    let untagged = removed.untagged.iter();
+                    gone.extend(untagged.map(|tag| format!("untagged: {}", output::familiar(tag))));
+                    gone.extend(removed.deleted.iter().map(|id| format!("deleted: {id}")));
+                }
+            }
+        }
+    }
+    Ok(gone)
+}
+
+fn takes_image(filter: &Filter, image: &Image) -> bool {
+    let config = image.config.clone().unwrap_or_default();
+    filter.takes(&Subject {
+        created: image.created.as_ref(),
+        labels: &config.labels,
+    })
+}
+
+fn is_passed_over(status: &tonic::Status) -> bool {
+    matches!(status.code(), Code::FailedPrecondition | Code::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_read_and_applied_as_dockers() {
+        let labels = [("a".to_owned(), "b".to_owned())].into();
+        let created = prost_types::Timestamp {
+            seconds: 1000,
+            nanos: 0,
+        };
+        let subject = Subject {
+            created: Some(&created),
+            labels: &labels,
+        };
+        for (text, expected) in [
+            ("label=a", true),
+            ("label=a=b", true),
+            ("label=a=c", false),
+            ("label!=a", false),
+            ("label!=c", true),
+            ("until=10m", true),
+            ("until=1970-01-01T00:00:01Z", false),
+        ] {
+            assert_eq!(
+                parse_filter(text).unwrap().takes(&subject),
+                expected,
+                "{text}"
+            );
+        }
+        for text in ["label", "until=", "name=x", "until=soon"] {
+            assert!(parse_filter(text).is_err(), "{text}");
+        }
+    }
+}
