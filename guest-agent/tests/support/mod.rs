@@ -163,6 +163,11 @@ impl Agent {
         self.agent.as_ref().unwrap().id()
     }
 
+    /// Process id of what holds its mount namespace.
+    pub fn holder(&self) -> u32 {
+        self.holder.id()
+    }
+
     /// Opens a bulk stream, and returns it with the guest's reply.
     pub async fn stream(&self, purpose: Purpose) -> (UnixStream, StreamReply) {
         let mut stream = UnixStream::connect(self.directory.path().join(STREAM_SOCKET))
