@@ -251,6 +251,7 @@ async fn a_policy_can_be_changed_and_a_wrong_one_is_refused() {
         container: id.clone(),
         restart_policy: Some(policy.to_owned()),
         restart_retries: retries,
+        ..Default::default()
     };
     let error = agent.containers.update(update("x", 0)).await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument);

@@ -152,5 +152,7 @@ fn run_config(config: ImageConfig) -> RunConfig {
         working_dir: config.working_dir,
         labels: config.labels.into_iter().collect(),
         stop_signal: config.stop_signal,
+        // The base's stays.
+        healthcheck: None,
     }
 }
