@@ -17,6 +17,9 @@ mod lies;
 #[path = "registry/pull.rs"]
 mod pull;
 
+#[path = "registry/push.rs"]
+mod push;
+
 #[path = "registry/server.rs"]
 mod server;
 
@@ -99,7 +102,7 @@ fn credential(registry: &str, username: &str, password: &str) -> Vec<RegistryCre
 /// Everything that the store has, by path.
 fn files(agent: &Agent) -> Vec<String> {
     let mut found = Vec::new();
-    for directory in ["layers", "blobs/sha256", "images/tmp"] {
+    for directory in ["layers", "skeletons", "blobs/sha256", "images/tmp"] {
         list(&agent.root().join(directory), directory, &mut found);
     }
     found.sort();

@@ -8,6 +8,7 @@ mod failures;
 mod images;
 mod lifecycle;
 mod ports;
+mod registry;
 mod shares;
 mod streams;
 mod terminal;
@@ -50,6 +51,7 @@ fn main() {
         ("shares", shares::TESTS),
         ("images", images::TESTS),
         ("lifecycle", lifecycle::TESTS),
+        ("registry", registry::TESTS),
         ("bad_input", bad_input::TESTS),
     ] {
         for &(name, test) in tests {

@@ -121,6 +121,8 @@ impl Engine {
         command
             .args(arguments)
             .env("WHERRY_HOME", self.home.path())
+            // Not the credentials of whoever runs the tests.
+            .env("DOCKER_CONFIG", self.home.path().join("docker"))
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null());
         command

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::container::{ContainerCommand, ContainerGroup};
 use crate::commands::{
-    completion, events, images, import, info, inspect, load, login, logout, machine, pull,
-    remove_image, system, version, volume,
+    completion, events, history, image, images, import, info, inspect, load, login, logout,
+    machine, pull, push, remove_image, save, search, system, tag, version, volume,
 };
 use crate::failure::{ENGINE, FAILED};
 use crate::output;
@@ -55,6 +55,16 @@ pub(crate) enum Command {
     Images(images::Arguments),
     /// Fetch an image from a registry
     Pull(pull::Arguments),
+    /// Send an image to a registry
+    Push(push::Arguments),
+    /// Search a registry for images
+    Search(search::Arguments),
+    /// Give an image another name
+    Tag(tag::Arguments),
+    /// Show how an image was made
+    History(history::Arguments),
+    /// Save images to an archive
+    Save(save::Arguments),
     /// Load images from an archive
     Load(load::Arguments),
     /// Make an image of an archive of files
@@ -71,6 +81,8 @@ pub(crate) enum Command {
     },
     /// Show what happens to containers, images and volumes
     Events(events::Arguments),
+    /// The commands about images, and their removal where nobody uses them
+    Image(image::Arguments),
     /// Log in to a registry
     Login(login::Arguments),
     /// Forget a registry's password

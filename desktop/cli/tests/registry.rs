@@ -131,6 +131,69 @@ fn run_and_create_fetch_what_is_missing() {
 }
 
 #[test]
+fn a_push_and_a_history_print_what_docker_prints() {
+    let engine = ScriptedEngine::start();
+    let output = engine.run(&["push", "box.lan/app:1"], b"");
+    assert_eq!(
+        text(&output.stdout),
+        "The push refers to repository [box.lan/app]\n1: digest: sha256:1234 size: 42\n"
+    );
+    let output = engine.run(&["image", "history", "nginx"], b"");
+    assert_eq!(
+        text(&output.stdout),
+        "IMAGE          CREATED   CREATED BY                                      SIZE      COMMENT\n\
+         0123456789ab   N/A       CMD [\"sh\"]                                      0B\n\
+         <missing>      N/A       RUN a command that is longer than the column…   1.23MB\n"
+    );
+    let output = engine.run(&["history", "-q", "--no-trunc", "-H=false", "nginx"], b"");
+    assert_eq!(text(&output.stdout), "sha256:0123456789abcdef\n<missing>\n");
+    let arguments = [
+        "search",
+        "--filter",
+        "stars=10",
+        "--format",
+        "{{.Name}} {{.StarCount}}",
+        "nginx",
+    ];
+    let output = engine.run(&arguments, b"");
+    assert_eq!(text(&output.stdout), "nginx 20000\n");
+    engine.run(&["image", "tag", "nginx", "mine:2"], b"");
+    assert_eq!(engine.asked().tagged[0].name, "mine:2");
+}
+
+#[test]
+fn a_save_is_a_file_only_when_it_is_whole() {
+    let engine = ScriptedEngine::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("images.tar");
+    let save = |name| engine.run(&["save", "-o", file.to_str().unwrap(), name], b"");
+    let output = save("damaged");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(errors(&output), "wherry: a layer is damaged\n");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    assert_eq!(save("nginx").status.code(), Some(0));
+    assert_eq!(std::fs::read(&file).unwrap(), b"halfwhole");
+    let output = engine.run(&["save", "nginx"], b"");
+    assert_eq!(output.stdout, b"halfwhole");
+}
+
+#[test]
+fn a_prune_asks_first() {
+    let engine = ScriptedEngine::start();
+    let output = engine.run(&["image", "prune"], b"n\n");
+    assert!(text(&output.stdout).ends_with("[y/N] Total reclaimed space: 0B\n"));
+    assert!(engine.asked().pruned.is_empty());
+    let output = engine.run(&["image", "prune", "-a", "--filter", "label!=keep"], b"y\n");
+    assert!(text(&output.stdout).ends_with(
+        "Deleted Images:\nuntagged: old:1\ndeleted: sha256:1234\n\nTotal reclaimed space: 1MB\n"
+    ));
+    assert_eq!(engine.asked().pruned[0].without_labels, ["keep"]);
+    assert!(engine.asked().pruned[0].all);
+    let output = engine.run(&["image", "prune", "-f", "--filter", "colour=red"], b"");
+    assert_eq!(output.status.code(), Some(125));
+}
+
+#[test]
 fn a_login_is_kept_after_the_registry_took_it() {
     let engine = ScriptedEngine::start();
     let docker = tempfile::tempdir().unwrap();

@@ -105,6 +105,7 @@ fn configuration(config: RunConfig, diff_id: Digest, message: &str) -> Configura
             created,
             created_by: None,
             comment: Some(message.to_owned()).filter(|message| !message.is_empty()),
+            empty_layer: false,
         }],
     }
 }

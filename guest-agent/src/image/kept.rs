@@ -38,6 +38,11 @@ impl Kept {
         self.layers.contains_key(diff_id) || self.pins.contains_key(diff_id)
     }
 
+    /// Returns the layers of no image and the bytes of their files.
+    pub(super) fn sizes(&self) -> impl Iterator<Item = (Digest, u64)> {
+        self.layers.iter().map(|(layer, kept)| (*layer, kept.size))
+    }
+
     /// Returns every layer that stays without an image.
     pub(super) fn all(&self) -> impl Iterator<Item = &Digest> {
         self.layers.keys().chain(self.pins.keys())
@@ -115,7 +120,8 @@ impl Store {
         kept.layers = changed;
         let place = self.layer(&layer.diff_id);
         if !place.exists() {
-            layer.move_to(&place)?;
+            layer.move_to(&place, &self.skeleton(&layer.diff_id))?;
+            sync_directory(&self.skeletons())?;
             sync_directory(&self.layers())?;
         }
         drop((kept, images));

@@ -6,13 +6,15 @@
 //! ```text
 //! blobs/sha256/<hex>      manifests and configurations, by digest
 //! layers/<hex>            unpacked layers, by diff id, as overlayfs wants its lower directories
+//! skeletons/<hex>         of each layer: what its tar was besides the files' content
 //! images/images.json      which images there are, and their names
 //! images/unfinished.json  the layers of pulls that were cut off
 //! images/tmp/             what is half made; emptied by every open
 //! ```
 //!
-//! Compressed layers are not kept: they would double the space an image takes,
-//! and a push can pack them again from the unpacked ones.
+//! Compressed layers are not kept: they would double the space an image takes.
+//! A push or save makes their streams again, byte for byte, of the unpacked
+//! files and the skeletons.
 //!
 //! Whatever changes the store writes and syncs the new files first and then
 //! replaces `images.json` by rename, so that a power cut leaves the old state
@@ -25,17 +27,24 @@ mod digest;
 mod durable;
 mod error;
 mod fetched;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+mod history;
 mod import;
 mod kept;
 mod layer;
 mod load;
 mod oci;
+mod packed;
 mod platform;
+mod prune;
 mod record;
 mod reference;
 mod remove;
+mod save;
 mod snapshot;
 mod store;
+mod tag;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -50,7 +59,8 @@ pub(crate) use error::Error;
 pub(crate) use fetched::{FetchedImage, summary};
 pub(crate) use import::ImportOptions;
 pub(crate) use layer::{Packer, extract_at};
-pub(crate) use oci::{Descriptor, MAX_JSON, Manifest, Platform};
+pub(crate) use oci::{CONFIG, Descriptor, LAYER, MANIFEST, MAX_JSON, Manifest, Platform};
+pub(crate) use packed::{KnownLayer, LayerTar};
 pub(crate) use platform::choose;
 pub(crate) use record::{ImageRecord, LayerRecord};
 pub(crate) use reference::Reference;

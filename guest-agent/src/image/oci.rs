@@ -11,9 +11,9 @@ use super::Error;
 /// refuse manifests over 4 MiB.
 pub(crate) const MAX_JSON: u64 = 8 * 1024 * 1024;
 
-pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-pub(super) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-pub(super) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// Takes `null` for the default: Go's encoders write nil slices and maps so.
 fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -191,6 +191,8 @@ pub(super) struct History {
     pub(super) created_by: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) comment: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) empty_layer: bool,
 }
 
 /// Our operating system and architecture in OCI's words.

@@ -5,7 +5,7 @@ use wherry_proto::v1;
 
 use super::Digest;
 use super::oci::{Configuration, HealthConfig};
-use super::time::parse_time;
+use super::time::{parse_time, timestamp};
 
 /// What the store knows of one image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,10 +144,7 @@ impl From<&ImageRecord> for v1::Image {
             id: record.id.to_string(),
             tags: record.names.clone(),
             manifest_digest: record.manifest_digest.to_string(),
-            created: record.created_ns.map(|ns| prost_types::Timestamp {
-                seconds: ns.div_euclid(1_000_000_000),
-                nanos: i32::try_from(ns.rem_euclid(1_000_000_000)).unwrap_or(0),
-            }),
+            created: record.created_ns.map(timestamp),
             size: record.size(),
             architecture: record.architecture.clone(),
             os: record.os.clone(),

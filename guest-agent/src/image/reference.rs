@@ -53,7 +53,12 @@ impl Reference {
 
     /// Returns the short form that users write and lists show: `nginx:latest`.
     pub(crate) fn familiar(&self) -> String {
-        let name = if self.domain == DEFAULT_DOMAIN {
+        self.familiar_repository() + &self.suffix()
+    }
+
+    /// Returns the short form without tag and digest: `nginx`.
+    pub(crate) fn familiar_repository(&self) -> String {
+        if self.domain == DEFAULT_DOMAIN {
             match self.path.strip_prefix(OFFICIAL) {
                 // `library/a/b` must keep its prefix to be read back the same.
                 Some(rest) if !rest.contains('/') => rest.to_owned(),
@@ -65,8 +70,7 @@ impl Reference {
             }
         } else {
             format!("{}/{}", self.domain, self.path)
-        };
-        name + &self.suffix()
+        }
     }
 
     fn suffix(&self) -> String {

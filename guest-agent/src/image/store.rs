@@ -53,7 +53,13 @@ impl Store {
             images: Mutex::default(),
             kept: Mutex::default(),
         };
-        for directory in [store.blobs(), store.layers(), store.images_directory()] {
+        let directories = [
+            store.blobs(),
+            store.layers(),
+            store.skeletons(),
+            store.images_directory(),
+        ];
+        for directory in directories {
             create_private_directory(&directory)?;
         }
         remove_tree(&store.temporary())?;
@@ -154,9 +160,10 @@ impl Store {
         for layer in layers {
             let place = self.layer(&layer.diff_id);
             if !place.exists() {
-                layer.move_to(&place)?;
+                layer.move_to(&place, &self.skeleton(&layer.diff_id))?;
             }
         }
+        sync_directory(&self.skeletons())?;
         sync_directory(&self.layers())?;
         let mut changed = catalogue.clone();
         let mut added = Vec::new();
@@ -263,7 +270,11 @@ impl Store {
             .flat_map(|record| [record.id.hex(), record.manifest_digest.hex()])
             .collect();
         let mut unused = Vec::new();
-        for (directory, used) in [(self.layers(), layers), (self.blobs(), blobs)] {
+        for (directory, used) in [
+            (self.layers(), &layers),
+            (self.skeletons(), &layers),
+            (self.blobs(), &blobs),
+        ] {
             let failed = |error| Error::path("reading", &directory, error);
             for entry in fs::read_dir(&directory).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
@@ -291,6 +302,15 @@ impl Store {
 
     pub(super) fn layer(&self, diff_id: &Digest) -> PathBuf {
         self.layers().join(diff_id.hex())
+    }
+
+    pub(super) fn skeletons(&self) -> PathBuf {
+        self.root.join("skeletons")
+    }
+
+    /// What it takes to make a layer's stream again.
+    pub(super) fn skeleton(&self, diff_id: &Digest) -> PathBuf {
+        self.skeletons().join(diff_id.hex())
     }
 
     /// An empty directory, the lower one of an image without layers.

@@ -250,7 +250,7 @@ impl Sandbox {
         assert_eq!(names(self.path()), ["outside", "store"]);
         assert_eq!(
             names(&self.path().join("store")),
-            ["blobs", "images", "layers"]
+            ["blobs", "images", "layers", "skeletons"]
         );
     }
 

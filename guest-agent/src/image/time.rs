@@ -91,6 +91,14 @@ pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
+/// Returns a time as the wire carries it, of nanoseconds since 1970.
+pub(super) fn timestamp(ns: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: ns.div_euclid(1_000_000_000),
+        nanos: i32::try_from(ns.rem_euclid(1_000_000_000)).unwrap_or(0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -39,6 +39,9 @@ pub(crate) enum Error {
         /// What else it may be; empty, or begins with a separator.
         hint: &'static str,
     },
+    /// What is to be sent is not here.
+    #[error("{0}")]
+    Missing(String),
     /// The registry refuses, and says so.
     #[error("the registry {registry} answered {request} with {status}: {reason}")]
     Refused {
@@ -77,7 +80,7 @@ impl Error {
             Error::Invalid(_) | Error::NoImage(_) => Code::InvalidArgument,
             Error::Unreachable { .. } => Code::Unavailable,
             Error::Unauthorized { .. } => Code::Unauthenticated,
-            Error::NotFound { .. } => Code::NotFound,
+            Error::NotFound { .. } | Error::Missing(_) => Code::NotFound,
             Error::Refused { .. } => Code::FailedPrecondition,
             Error::Dishonest { .. } => Code::DataLoss,
             Error::Image(error) => error.code(),

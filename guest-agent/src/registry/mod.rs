@@ -1,4 +1,4 @@
-//! Registries: pulling images by the OCI distribution protocol
+//! Registries: pulling and pushing images by the OCI distribution protocol
 //! (opencontainers/distribution-spec 1.1).
 //!
 //! - `access`: what the host says: credentials, mirrors, who may go without TLS
@@ -7,25 +7,33 @@
 //!   and retries; answers are read no further than they may be long
 //! - `repository`: manifests and blobs, a blob's broken connection taken up
 //!   again where it broke
-//! - `pull`: an image, its layers side by side, straight into the unpacker
+//! - `pull`: an image, its `layers` side by side, straight into the unpacker
+//! - `push`: an image, its layers packed on the way (`upload`)
+//! - `search`: where a registry has one
 //! - `shared`: pulls of the same image share one; the last client ends it
 //!
 //! A layer that is whole is kept in the store at once, so that a pull cut off
 //! goes on from there; visible is only a whole image.
 
 mod access;
+mod answer;
 mod challenge;
 mod error;
+mod layers;
 mod progress;
 mod pull;
+mod push;
 mod repository;
+mod search;
 mod session;
 mod shared;
 mod token;
 mod transport;
+mod upload;
 
 pub(crate) use access::Access;
 pub(crate) use error::Error;
+pub(crate) use search::search;
 pub(crate) use shared::Pulls;
 
 use session::{Scope, Session};

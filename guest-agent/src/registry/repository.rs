@@ -158,7 +158,7 @@ impl Repository<'_> {
             let chunk = response
                 .chunk()
                 .await
-                .map_err(|error| self.session.unreachable(&super::session::reason(&error)))?;
+                .map_err(|error| self.session.unreachable(&super::answer::reason(&error)))?;
             let Some(mut chunk) = chunk else { break };
             let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
             let _ = chunk.split_to(skipped);

@@ -10,6 +10,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 
 use super::Error;
 use super::access::{Access, Endpoint, is_loopback};
+use super::answer::{reason, words};
 use super::challenge::Challenge;
 use super::token::{self, Authorization};
 use super::transport::{client, from_here};
@@ -71,19 +72,9 @@ impl Session {
         endpoint: &Endpoint,
         scope: Scope,
     ) -> Result<Session, Error> {
-        let client = client(access, endpoint.insecure)?;
         let mut last = None;
         for base in &endpoint.bases {
-            let session = Session {
-                registry: endpoint.registry.clone(),
-                base: base.clone(),
-                access: access.clone(),
-                endpoint: endpoint.clone(),
-                scope: scope.clone(),
-                client: client.clone(),
-                authorization: Mutex::default(),
-                seen: AtomicBool::new(false),
-            };
+            let session = Session::at(access, endpoint, base, &scope)?;
             match session.ping().await {
                 Ok(()) => return Ok(session),
                 Err(error @ Error::Unreachable { .. }) => last = Some(error),
@@ -91,6 +82,25 @@ impl Session {
             }
         }
         Err(last.unwrap_or_else(|| Error::Internal("a registry without an address".to_owned())))
+    }
+
+    /// Begins a conversation with one base of an endpoint, without a word yet.
+    pub(super) fn at(
+        access: &Access,
+        endpoint: &Endpoint,
+        base: &Url,
+        scope: &Scope,
+    ) -> Result<Session, Error> {
+        Ok(Session {
+            registry: endpoint.registry.clone(),
+            base: base.clone(),
+            access: access.clone(),
+            endpoint: endpoint.clone(),
+            scope: scope.clone(),
+            client: client(access, endpoint.insecure)?,
+            authorization: Mutex::default(),
+            seen: AtomicBool::new(false),
+        })
     }
 
     /// distribution-spec, "Determining Support". Gets the authorization too.
@@ -432,62 +442,4 @@ fn host_header(url: &Url) -> Option<String> {
         Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
     })
-}
-
-/// Returns what an HTTP error comes from: its own words only say that there is one.
-pub(super) fn reason(error: &reqwest::Error) -> String {
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    if error.is_timeout() {
-        return "it does not answer in time".to_owned();
-    }
-    plain(&deepest.to_string())
-}
-
-/// Returns the messages of a distribution error (distribution-spec, "Error Codes").
-pub(super) fn words(body: &[u8]) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Envelope {
-        #[serde(default)]
-        errors: Vec<Entry>,
-        #[serde(default)]
-        details: String,
-    }
-    #[derive(serde::Deserialize)]
-    struct Entry {
-        #[serde(default)]
-        code: String,
-        #[serde(default)]
-        message: String,
-    }
-    let envelope: Envelope = serde_json::from_slice(body).ok()?;
-    let said: Vec<_> = envelope
-        .errors
-        .iter()
-        .map(|entry| match entry.message.as_str() {
-            "" => entry.code.clone(),
-            message => message.to_owned(),
-        })
-        .chain(Some(envelope.details))
-        .filter(|said| !said.is_empty())
-        .collect();
-    Some(plain(&said.join("; "))).filter(|said| !said.is_empty())
-}
-
-/// One line of what a stranger says, without control characters.
-fn plain(text: &str) -> String {
-    let text: String = text
-        .chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .take(300)
-        .collect();
-    text.trim().to_owned()
 }

@@ -9,10 +9,12 @@ use prost::Message;
 use tokio::sync::watch;
 use tonic::Status;
 use wherry_proto::v1::transfer_event::Event;
-use wherry_proto::v1::{PullImageRequest, TransferEvent};
+use wherry_proto::v1::{PullImageRequest, PushImageRequest, TransferEvent};
 
+use super::layers::LayerLocks;
 use super::progress::{Progress, State};
-use super::pull::{LayerLocks, Pull, pull};
+use super::pull::{Pull, pull};
+use super::push::{Push, push};
 use super::{Access, Error};
 use crate::event::Events;
 use crate::image::{Digest, Platform, Reference, Store};
@@ -32,10 +34,22 @@ pub(crate) struct Pulls {
     host: std::net::Ipv4Addr,
 }
 
-/// A pull; it ends with its last client.
+/// A pull or push; it ends with its last client.
 struct Running {
     task: tokio::task::AbortHandle,
     state: watch::Receiver<State>,
+}
+
+impl Running {
+    fn start(
+        state: watch::Receiver<State>,
+        transfer: impl Future<Output = ()> + Send + 'static,
+    ) -> Arc<Running> {
+        Arc::new(Running {
+            task: tokio::spawn(transfer).abort_handle(),
+            state,
+        })
+    }
 }
 
 impl Drop for Running {
@@ -89,17 +103,13 @@ impl Pulls {
                 platform,
                 progress: progress.clone(),
             };
-            let task = tokio::spawn(async move {
+            let running = Running::start(state, async move {
                 let pulled = pull(&pull_of).await;
                 if let Ok(result) = &pulled {
                     let name = [("name", pull_of.reference.familiar())];
                     events.publish("image", "pull", &result.name, name);
                 }
                 progress.end(pulled.map_err(Status::from));
-            });
-            let running = Arc::new(Running {
-                task: task.abort_handle(),
-                state,
             });
             pulls.insert(key, Arc::downgrade(&running));
             running
@@ -109,7 +119,33 @@ impl Pulls {
     }
 }
 
-/// One client's view of a pull.
+impl Pulls {
+    /// Pushes an image; ends with its client.
+    pub(crate) fn push(
+        &self,
+        request: PushImageRequest,
+    ) -> Result<impl Stream<Item = Result<TransferEvent, Status>> + Send + use<>, Error> {
+        let (progress, state) = Progress::new();
+        let push_of = Push {
+            store: self.store.clone(),
+            access: self.access(request.access),
+            reference: request.name.parse()?,
+            progress: progress.clone(),
+        };
+        let events = self.events.clone();
+        let running = Running::start(state, async move {
+            let pushed = push(&push_of).await;
+            if let Ok(result) = &pushed {
+                let name = [("name", push_of.reference.familiar())];
+                events.publish("image", "push", &result.name, name);
+            }
+            progress.end(pushed.map_err(Status::from));
+        });
+        Ok(Client::new(running).events())
+    }
+}
+
+/// One client's view of a transfer.
 struct Client {
     running: Arc<Running>,
     state: watch::Receiver<State>,
@@ -150,7 +186,7 @@ impl Client {
             if self.state.changed().await.is_err() && self.running.state.borrow().end.is_none() {
                 self.seen.end = Some(Err(Status::aborted("")));
                 self.queue
-                    .push_back(Err(Status::internal("the pull ended without a result")));
+                    .push_back(Err(Status::internal("the transfer ended without a result")));
                 return;
             }
             if self.state.borrow().end.is_none() {

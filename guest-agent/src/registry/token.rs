@@ -8,7 +8,7 @@ use reqwest::header::HeaderValue;
 use reqwest::{StatusCode, Url};
 
 use super::access::Credential;
-use super::session::{reason, words};
+use super::answer::{reason, words};
 use super::transport::from_here;
 
 /// The largest answer of a token server, bytes.

@@ -9,6 +9,7 @@ use wherry_proto::v1;
 use wherry_proto::v1::images_server::Images as Service;
 
 use super::Agent;
+use crate::image::ImageRecord;
 use crate::registry;
 
 /// Serves [`Service`].
@@ -39,6 +40,74 @@ type Transfer = Pin<Box<dyn Stream<Item = Result<v1::TransferEvent, Status>> + S
 #[tonic::async_trait]
 impl Service for ImagesService {
     type PullStream = Transfer;
+    type PushStream = Transfer;
+
+    async fn push(
+        &self,
+        request: Request<v1::PushImageRequest>,
+    ) -> Result<Response<Transfer>, Status> {
+        let events = self.agent.pulls.push(request.into_inner())?;
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn tag(
+        &self,
+        request: Request<v1::TagImageRequest>,
+    ) -> Result<Response<v1::TagImageResponse>, Status> {
+        let v1::TagImageRequest { image, name } = request.into_inner();
+        let named = name.clone();
+        let tagged = self
+            .on_store(move |agent| agent.images.tag(&image, &name))
+            .await?;
+        self.agent
+            .events
+            .publish("image", "tag", &tagged.id(), [("name", named)]);
+        Ok(Response::new(v1::TagImageResponse {}))
+    }
+
+    async fn history(
+        &self,
+        request: Request<v1::ImageHistoryRequest>,
+    ) -> Result<Response<v1::ImageHistoryResponse>, Status> {
+        let name = request.into_inner().name;
+        let steps = self
+            .on_store(move |agent| agent.images.history(&name))
+            .await?;
+        let steps = steps.into_iter().map(Into::into).collect();
+        Ok(Response::new(v1::ImageHistoryResponse { steps }))
+    }
+
+    async fn prune(
+        &self,
+        request: Request<v1::PruneImagesRequest>,
+    ) -> Result<Response<v1::PruneImagesResponse>, Status> {
+        let request = request.into_inner();
+        let pruned = self
+            .on_store(move |agent| {
+                let in_use = |image: &str| agent.containers.of_image(image);
+                let wanted = |image: &ImageRecord| is_wanted(&request, image);
+                agent.images.prune(request.all, &wanted, &in_use)
+            })
+            .await?;
+        for id in &pruned.deleted {
+            self.agent.events.publish("image", "delete", id, []);
+        }
+        Ok(Response::new(v1::PruneImagesResponse {
+            untagged: pruned.untagged,
+            deleted: pruned.deleted,
+            reclaimed: pruned.reclaimed,
+        }))
+    }
+
+    async fn search(
+        &self,
+        request: Request<v1::SearchImagesRequest>,
+    ) -> Result<Response<v1::SearchImagesResponse>, Status> {
+        let request = request.into_inner();
+        let access = self.agent.pulls.access(request.access);
+        let found = registry::search(&access, &request.term, request.limit).await?;
+        Ok(Response::new(found))
+    }
 
     async fn pull(
         &self,
@@ -71,10 +140,20 @@ impl Service for ImagesService {
         request: Request<v1::InspectImageRequest>,
     ) -> Result<Response<v1::Image>, Status> {
         let name = request.into_inner().name;
-        let image = self
-            .on_store(move |agent| agent.images.inspect(&name))
+        let (image, details) = self
+            .on_store(move |agent| {
+                let image = agent.images.inspect(&name)?;
+                let details = agent.images.details(&image);
+                Ok((image, details))
+            })
             .await?;
-        Ok(Response::new((&image).into()))
+        Ok(Response::new(v1::Image {
+            author: details.author.unwrap_or_default(),
+            comment: details.comment.unwrap_or_default(),
+            variant: details.variant.unwrap_or_default(),
+            docker_version: details.docker_version.unwrap_or_default(),
+            ..(&image).into()
+        }))
     }
 
     async fn remove(
@@ -96,4 +175,17 @@ impl Service for ImagesService {
             deleted: removal.deleted,
         }))
     }
+}
+
+/// Tells whether the filters of a prune take an image.
+fn is_wanted(request: &v1::PruneImagesRequest, image: &ImageRecord) -> bool {
+    let has = |label: &String| match label.split_once('=') {
+        Some((key, value)) => image.config.labels.get(key).is_some_and(|has| has == value),
+        None => image.config.labels.contains_key(label),
+    };
+    let old = request.until_ns == 0
+        || image
+            .created_ns
+            .is_none_or(|created| created < request.until_ns);
+    old && request.labels.iter().all(has) && !request.without_labels.iter().any(has)
 }

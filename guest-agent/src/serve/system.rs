@@ -127,12 +127,12 @@ impl System for SystemService {
                 let mut findings = Findings::new(repair);
                 images.check(&mut findings).map(|()| findings)
             });
-            let findings = checked.await.map_err(internal)??;
+            let findings = checked.await.map_err(|error| internal(&error))??;
             let whole_machine = matches!(agent.options.listen, Listen::Vsock);
             let findings = agent.containers.check(findings, whole_machine).await?;
             Ok::<_, Status>(findings.response)
         });
-        Ok(Response::new(checked.await.map_err(internal)??))
+        Ok(Response::new(checked.await.map_err(|error| internal(&error))??))
     }
 
     async fn disk_usage(
@@ -206,7 +206,7 @@ fn sleep_until(time_ns: i64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     )))
 }
 
-fn internal(error: tokio::task::JoinError) -> Status {
+fn internal(error: &tokio::task::JoinError) -> Status {
     Status::internal(format!("an internal task failed: {error}"))
 }
 

@@ -219,6 +219,18 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
         let field = (name.to_ascii_lowercase(), value.to_owned());
         request.fields.push(field);
     }
+    if request.field("transfer-encoding") == Some("chunked") {
+        loop {
+            line.clear();
+            stream.read_line(&mut line).await.ok()?;
+            let length = usize::from_str_radix(line.trim_end(), 16).ok()?;
+            let mut chunk = vec![0; length + 2];
+            stream.read_exact(&mut chunk).await.ok()?;
+            if length == 0 {
+                return Some(request);
+            }
+        }
+    }
     let length = request
         .field("content-length")
         .unwrap_or("0")

@@ -36,6 +36,28 @@ impl Arguments {
     }
 }
 
+/// Those of `image inspect`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ImageArguments {
+    /// Images, by name or id
+    #[arg(required = true, value_name = "IMAGE")]
+    names: Vec<String>,
+
+    /// A template such as '{{.Config.Cmd}}', or json
+    #[arg(short, long)]
+    format: Option<String>,
+}
+
+impl From<ImageArguments> for Arguments {
+    fn from(arguments: ImageArguments) -> Self {
+        Self {
+            names: arguments.names,
+            format: arguments.format,
+            kind: Some(Kind::Image),
+        }
+    }
+}
+
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Container,

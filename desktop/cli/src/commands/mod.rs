@@ -3,6 +3,9 @@
 pub(crate) mod completion;
 pub(crate) mod container;
 pub(crate) mod events;
+pub(crate) mod history;
+pub(crate) mod image;
+pub(crate) mod image_prune;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;
@@ -12,8 +15,12 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod machine;
 pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod remove_image;
+pub(crate) mod save;
+pub(crate) mod search;
 pub(crate) mod system;
+pub(crate) mod tag;
 pub(crate) mod version;
 pub(crate) mod volume;
 
@@ -63,6 +70,12 @@ pub(crate) async fn run(command: Command) -> Outcome {
         Command::Rmi(arguments) => remove_image::run(arguments).await,
         Command::Volume(arguments) => volume::run(arguments).await,
         Command::Pull(arguments) => pull::run(arguments).await,
+        Command::Push(arguments) => push::run(arguments).await,
+        Command::Tag(arguments) => tag::run(arguments).await,
+        Command::Save(arguments) => save::run(arguments).await,
+        Command::History(arguments) => history::run(arguments).await,
+        Command::Search(arguments) => search::run(arguments).await,
+        Command::Image(arguments) => image::run(arguments).await,
         Command::Login(arguments) => login::run(arguments).await,
         Command::Logout(arguments) => logout::run(&arguments),
         Command::System(arguments) => system::run(arguments).await,

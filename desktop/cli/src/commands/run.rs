@@ -142,14 +142,13 @@ async fn create_from_image(
         let platform = options.platform.as_deref();
         pull::fetch(connection, options.image(), platform, options.quiet)
     };
-    match options.pull {
-        PullPolicy::Always => fetch().await?,
-        PullPolicy::Missing
-            if options.platform.is_some() && !is_here(connection, options).await? =>
-        {
-            fetch().await?;
-        }
-        _ => {}
+    let first = match options.pull {
+        PullPolicy::Always => true,
+        PullPolicy::Missing if options.platform.is_some() => !is_here(connection, options).await?,
+        _ => false,
+    };
+    if first {
+        fetch().await?;
     }
     let missing = |status: &tonic::Status| {
         status.code() == Code::NotFound && status.message().contains("image")

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 use wherry_client::size;
 use wherry_proto::v1::Image;
+use wherry_proto::v1::image_history_response::Step;
 
 use super::human;
 use super::reference::{familiar, short_id, split_tag};
@@ -35,6 +36,39 @@ pub(crate) fn rows(image: &Image, full: bool, now: SystemTime) -> Vec<Value> {
         .collect()
 }
 
+/// Returns the row of one step in `history`.
+pub(crate) fn history_row(step: &Step, full: bool, people: bool, now: SystemTime) -> Value {
+    let created = step.created.as_ref();
+    let at = human::rfc3339(created);
+    let id = match step.id.as_str() {
+        "" => "<missing>",
+        id if full => id,
+        id => short_id(id),
+    };
+    let by = step.created_by.replace('\t', " ");
+    json!({
+        "ID": id,
+        "CreatedAt": at,
+        "CreatedSince": match (created, people) {
+            (None, true) => "N/A".to_owned(),
+            (Some(_), true) => format!("{} ago", human::since(created, now)),
+            (_, false) => at,
+        },
+        "CreatedBy": if full { by } else { ellipsis(&by, 45) },
+        "Size": if people { size::decimal(step.size) } else { step.size.to_string() },
+        "Comment": step.comment,
+    })
+}
+
+/// Cuts a text to so many characters, the last of them an ellipsis.
+pub(crate) fn ellipsis(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(most.saturating_sub(1));
+    kept.chain(['…']).collect()
+}
+
 /// Returns an image in the shape of `docker image inspect`.
 pub(crate) fn inspect(image: &Image) -> Value {
     let config = image.config.clone().unwrap_or_default();
@@ -50,7 +84,12 @@ pub(crate) fn inspect(image: &Image) -> Value {
     json!({
         "Id": image.id,
         "RepoTags": image.tags.iter().map(|tag| familiar(tag)).collect::<Vec<_>>(),
+        "RepoDigests": image.digests.iter().map(|digest| familiar(digest)).collect::<Vec<_>>(),
         "Digest": image.manifest_digest,
+        "Comment": image.comment,
+        "Author": image.author,
+        "DockerVersion": image.docker_version,
+        "Variant": image.variant,
         "Created": human::rfc3339(image.created.as_ref()),
         "Architecture": image.architecture,
         "Os": image.os,

@@ -17,7 +17,7 @@ pub(crate) use container::{inspect as inspect_container, row as container_row, s
 pub(crate) use event::{fields as event_fields, json as event_json, line as event_line};
 pub(crate) use health::word as health_word;
 pub(crate) use human::duration as human_duration;
-pub(crate) use image::{inspect as inspect_image, rows as image_rows};
+pub(crate) use image::{ellipsis, history_row, inspect as inspect_image, rows as image_rows};
 pub(crate) use listing::{Listing, print_listing};
 pub(crate) use reference::{familiar, normalised, split_tag};
 pub(crate) use stats::row as stats_row;
@@ -31,9 +31,14 @@ use crate::failure::{Failure, PIPE_CLOSED};
 
 /// Writes to standard output. Where its reader is gone, the failure is a quiet one.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// Writes bytes to standard output, as [`print`].
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout
-        .write_all(text.as_bytes())
+        .write_all(bytes)
         .and_then(|()| stdout.flush())
         .map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::reported(PIPE_CLOSED),

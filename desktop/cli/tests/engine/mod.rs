@@ -33,6 +33,8 @@ pub struct Asked {
     pub sizes: Vec<(u32, u32)>,
     pub filters: Vec<v1::EventFilter>,
     pub pulled: Vec<v1::PullImageRequest>,
+    pub tagged: Vec<v1::TagImageRequest>,
+    pub pruned: Vec<v1::PruneImagesRequest>,
 }
 
 /// One container on its script.
@@ -183,6 +185,17 @@ impl State {
                     killed: watch::Sender::new(None),
                 };
                 play(&actor, stream).await
+            }
+            Some(Purpose::Save(save)) => {
+                frame::write_stream_reply(&mut stream, &StreamReply::default()).await?;
+                frame::write_frame(&mut stream, Kind::Data, b"half").await?;
+                if save.images[0] == "damaged" {
+                    let reply = refuse(Code::DataLoss, "a layer is damaged");
+                    let reply = prost::Message::encode_to_vec(&reply);
+                    return Ok(frame::write_frame(&mut stream, Kind::Failure, &reply).await?);
+                }
+                frame::write_frame(&mut stream, Kind::Data, b"whole").await?;
+                Ok(frame::write_frame(&mut stream, Kind::End, &[]).await?)
             }
             Some(Purpose::Load(_)) => {
                 frame::write_stream_reply(&mut stream, &StreamReply::default()).await?;
@@ -525,6 +538,68 @@ impl Containers for State {
 
 #[tonic::async_trait]
 impl Images for State {
+    type PushStream = Self::PullStream;
+
+    async fn push(&self, request: Request<v1::PushImageRequest>) -> Answer<Self::PushStream> {
+        use v1::transfer_event::Event;
+        let request = request.into_inner();
+        let event = Event::Result(v1::TransferResult {
+            name: request.name,
+            digest: "sha256:1234".to_owned(),
+            size: 42,
+            ..v1::TransferResult::default()
+        });
+        let events = vec![Ok(v1::TransferEvent { event: Some(event) })];
+        Ok(Response::new(tokio_stream::iter(events)))
+    }
+    async fn tag(&self, request: Request<v1::TagImageRequest>) -> Answer<v1::TagImageResponse> {
+        self.asked.lock().unwrap().tagged.push(request.into_inner());
+        Ok(Response::new(v1::TagImageResponse {}))
+    }
+    async fn history(
+        &self,
+        _: Request<v1::ImageHistoryRequest>,
+    ) -> Answer<v1::ImageHistoryResponse> {
+        let step = |id: &str, by: &str, size| v1::image_history_response::Step {
+            id: id.to_owned(),
+            created_by: by.to_owned(),
+            size,
+            ..Default::default()
+        };
+        let long = "RUN a command that is longer than the column that shows it";
+        let steps = vec![
+            step("sha256:0123456789abcdef", "CMD [\"sh\"]", 0),
+            step("", long, 1_234_567),
+        ];
+        Ok(Response::new(v1::ImageHistoryResponse { steps }))
+    }
+    async fn prune(
+        &self,
+        request: Request<v1::PruneImagesRequest>,
+    ) -> Answer<v1::PruneImagesResponse> {
+        self.asked.lock().unwrap().pruned.push(request.into_inner());
+        Ok(Response::new(v1::PruneImagesResponse {
+            untagged: vec!["docker.io/library/old:1".to_owned()],
+            deleted: vec!["sha256:1234".to_owned()],
+            reclaimed: 1_000_000,
+        }))
+    }
+    async fn search(
+        &self,
+        _: Request<v1::SearchImagesRequest>,
+    ) -> Answer<v1::SearchImagesResponse> {
+        let found = |name: &str, stars, official| v1::search_images_response::Found {
+            name: name.to_owned(),
+            description: "Something".to_owned(),
+            stars,
+            official,
+            automated: false,
+        };
+        Ok(Response::new(v1::SearchImagesResponse {
+            found: vec![found("nginx", 20_000, true), found("me/nginx", 3, false)],
+        }))
+    }
+
     type PullStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::TransferEvent, Status>>>;
 
     /// Only what is called `unknown/...` is in no registry.

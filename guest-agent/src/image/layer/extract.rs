@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
-use std::io::{self, BufRead};
+use std::ffi::OsStr;
+use std::io::{self, BufRead, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timestamps};
@@ -8,6 +10,7 @@ use rustix::io::Errno;
 
 use super::metadata::{apply_to_name, apply_to_open, times};
 use super::root::{Refusal, Root, path_of, refuse, set_opaque};
+use super::skeleton::Recording;
 use super::tar_reader::{Entry, Kind, TarReader};
 use crate::image::Error;
 use crate::image::usage::layer_size;
@@ -19,9 +22,17 @@ pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 const AUFS: &[u8] = b".wh..wh.";
 
 /// Unpacks a whole tar stream into `directory`, which is empty; returns the
-/// bytes of its files. `layer` names it in errors.
-pub(super) fn extract(source: impl BufRead, directory: &Path, layer: &str) -> Result<u64, Error> {
+/// bytes of its files. What else the stream holds goes to `skeleton`. `layer`
+/// names it in errors.
+pub(super) fn extract(
+    source: impl BufRead,
+    directory: &Path,
+    skeleton: &Path,
+    layer: &str,
+) -> Result<u64, Error> {
     let root = Root::open(directory).map_err(|error| Error::path("opening", directory, error))?;
+    let source = Recording::create(source, skeleton)
+        .map_err(|error| Error::path("creating", skeleton, error))?;
     let mut tar = TarReader::new(source);
     let mut extraction = Extraction::new(root, None);
     let broken = |error: io::Error| Error::InvalidArchive(format!("the layer {layer}: {error}"));
@@ -30,6 +41,13 @@ pub(super) fn extract(source: impl BufRead, directory: &Path, layer: &str) -> Re
             .entry(&mut tar, &entry)
             .map_err(|failure| failure.into_error(layer, &entry.path))?;
     }
+    tar.into_source().finish().map_err(|error| {
+        // Of the stream's own end, or of the disk: the kind tells.
+        match Error::path("writing", skeleton, error) {
+            Error::Io { source, .. } => broken(source),
+            full => full,
+        }
+    })?;
     extraction
         .set_directory_times()
         .map_err(|error| Error::io(format!("unpacking the layer {layer}"), error))?;
@@ -51,7 +69,7 @@ pub(crate) fn extract_at(
     at: &[u8],
     overwrite: bool,
 ) -> Result<(), Error> {
-    let mut tar = TarReader::new(source);
+    let mut tar = TarReader::new(InPlace(source));
     let at = at
         .split(|byte| *byte == b'/')
         .filter(|part| !part.is_empty());
@@ -76,6 +94,69 @@ pub(crate) fn extract_at(
     extraction
         .set_directory_times()
         .map_err(|error| Error::io("setting the times of directories", error))
+}
+
+/// A stream of tar that is told what becomes of it.
+trait Source: BufRead {
+    /// What comes next is the content of a file, by its stretches.
+    fn begin_file(&mut self, path: &[u8], extents: &[(u64, u64)]) -> io::Result<()>;
+
+    /// The content of the file was read.
+    fn end_file(&mut self);
+
+    /// Takes away a file or directory that is replaced now.
+    fn replaced(&mut self, parent: &OwnedFd, name: &[u8], path: &[u8]) -> io::Result<()>;
+}
+
+impl<R: BufRead> Source for Recording<R> {
+    fn begin_file(&mut self, path: &[u8], extents: &[(u64, u64)]) -> io::Result<()> {
+        Recording::begin_file(self, path, extents)
+    }
+
+    fn end_file(&mut self) {
+        Recording::end_file(self);
+    }
+
+    fn replaced(&mut self, parent: &OwnedFd, name: &[u8], path: &[u8]) -> io::Result<()> {
+        Recording::replaced(self, parent, name, path)
+    }
+}
+
+/// A tar of which nothing is kept but the files.
+struct InPlace<R>(R);
+
+impl<R: BufRead> Source for InPlace<R> {
+    fn begin_file(&mut self, _: &[u8], _: &[(u64, u64)]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn end_file(&mut self) {}
+
+    fn replaced(&mut self, parent: &OwnedFd, name: &[u8], _: &[u8]) -> io::Result<()> {
+        match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+            Err(Errno::ISDIR) => {
+                let path = path_of(parent, name);
+                std::fs::remove_dir_all(Path::new(OsStr::from_bytes(&path)))
+            }
+            other => Ok(other?),
+        }
+    }
+}
+
+impl<R: BufRead> BufRead for InPlace<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.0.consume(amount);
+    }
+}
+
+impl<R: BufRead> Read for InPlace<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
 }
 
 /// Why an entry was not made.
@@ -112,6 +193,8 @@ struct Extraction {
     /// What directories' times are to be in the end, by path.
     times: BTreeMap<Vec<u8>, Timestamps>,
     size: u64,
+    /// Where the present entry really is.
+    path: Vec<u8>,
     /// Where in a file system in use; `None` for a layer.
     place: Option<Place>,
 }
@@ -129,6 +212,7 @@ impl Extraction {
             root,
             times: BTreeMap::new(),
             size: 0,
+            path: Vec::new(),
             place,
         }
     }
@@ -151,7 +235,7 @@ impl Extraction {
         }
     }
 
-    fn entry<R: BufRead>(&mut self, tar: &mut TarReader<R>, entry: &Entry) -> Result<(), Failure> {
+    fn entry<S: Source>(&mut self, tar: &mut TarReader<S>, entry: &Entry) -> Result<(), Failure> {
         if entry.kind == Kind::Other {
             return Ok(());
         }
@@ -170,6 +254,7 @@ impl Extraction {
             return self.root_entry(entry);
         };
         let parent = self.root.directory(parents)?;
+        self.path = parent.path_of(name);
         if depth.is_none()
             && let Some(hidden) = name.strip_prefix(WHITEOUT)
         {
@@ -178,18 +263,18 @@ impl Extraction {
         match entry.kind {
             Kind::Regular => self.file(tar, &parent, name, entry)?,
             Kind::Directory => {
-                if self.make_directory(&parent, name)? || depth.is_none() {
+                if self.make_directory(tar, &parent, name)? || depth.is_none() {
                     apply_to_name(&parent, name, entry)?;
                     self.times.insert(components.join(&b'/'), times(entry));
                 }
             }
-            Kind::HardLink => self.hard_link(&parent, name, &entry.link)?,
+            Kind::HardLink => self.hard_link(tar, &parent, name, &entry.link)?,
             Kind::Symlink => {
                 if entry.link.is_empty() || entry.link.contains(&0) {
                     return Ok(refuse("its target is empty or holds a zero byte")?);
                 }
-                self.replacing(&parent, name, || {
-                    rustix::fs::symlinkat(entry.link.as_slice(), &*parent, *name)
+                self.replacing(tar, &parent, name, || {
+                    rustix::fs::symlinkat(entry.link.as_slice(), &**parent, *name)
                 })?;
                 apply_to_name(&parent, name, entry)?;
             }
@@ -201,8 +286,8 @@ impl Extraction {
                 };
                 let device = rustix::fs::makedev(entry.device.0, entry.device.1);
                 let mode = Mode::from_raw_mode(entry.mode);
-                self.replacing(&parent, name, || {
-                    rustix::fs::mknodat(&*parent, *name, kind, mode, device)
+                self.replacing(tar, &parent, name, || {
+                    rustix::fs::mknodat(&**parent, *name, kind, mode, device)
                 })?;
                 apply_to_name(&parent, name, entry)?;
             }
@@ -220,9 +305,9 @@ impl Extraction {
         Ok(())
     }
 
-    fn file<R: BufRead>(
+    fn file<S: Source>(
         &mut self,
-        tar: &mut TarReader<R>,
+        tar: &mut TarReader<S>,
         parent: &OwnedFd,
         name: &[u8],
         entry: &Entry,
@@ -230,9 +315,20 @@ impl Extraction {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o600);
-        let file = self.replacing(parent, name, || {
+        let file = self.replacing(tar, parent, name, || {
             rustix::fs::openat(parent, name, flags, mode)
         })?;
+        let whole = [(0, entry.size)];
+        let extents = match &entry.sparse {
+            None if entry.size == 0 => &whole[..0],
+            None => &whole[..],
+            Some(sparse) => &sparse.extents,
+        };
+        if !extents.is_empty() {
+            tar.source()
+                .begin_file(&self.path, extents)
+                .map_err(Failure::Read)?;
+        }
         match &entry.sparse {
             None => copy(tar, &file, entry.size)?,
             Some(sparse) => {
@@ -243,6 +339,7 @@ impl Extraction {
                 }
             }
         }
+        tar.source().end_file();
         self.size += entry
             .sparse
             .as_ref()
@@ -251,7 +348,13 @@ impl Extraction {
         Ok(())
     }
 
-    fn hard_link(&mut self, parent: &OwnedFd, name: &[u8], target: &[u8]) -> Result<(), Refusal> {
+    fn hard_link<S: Source>(
+        &mut self,
+        tar: &mut TarReader<S>,
+        parent: &OwnedFd,
+        name: &[u8],
+        target: &[u8],
+    ) -> Result<(), Refusal> {
         let target = match self.components(target) {
             Err(Refusal::Unsafe(reason)) => {
                 return refuse(&format!("it is a hard link, and in its target {reason}"));
@@ -264,8 +367,8 @@ impl Extraction {
             return refuse("it is a hard link to the root directory");
         };
         let from = self.root.directory(target_parents)?;
-        let link = || rustix::fs::linkat(&*from, *target_name, parent, name, AtFlags::empty());
-        match rustix::fs::statat(&*from, *target_name, AtFlags::SYMLINK_NOFOLLOW) {
+        let link = || rustix::fs::linkat(&**from, *target_name, parent, name, AtFlags::empty());
+        match rustix::fs::statat(&**from, *target_name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => {
                 return refuse("it is a hard link to a file that is not in its layer");
             }
@@ -282,11 +385,16 @@ impl Extraction {
                 }
             }
         }
-        self.replacing(parent, name, link)
+        self.replacing(tar, parent, name, link)
     }
 
     /// Makes a directory, and tells whether it was not there.
-    fn make_directory(&mut self, parent: &OwnedFd, name: &[u8]) -> Result<bool, Refusal> {
+    fn make_directory<S: Source>(
+        &mut self,
+        tar: &mut TarReader<S>,
+        parent: &OwnedFd,
+        name: &[u8],
+    ) -> Result<bool, Refusal> {
         let make = || rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700));
         match make() {
             Err(Errno::EXIST) => {}
@@ -296,20 +404,21 @@ impl Extraction {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => return Ok(false),
             FileType::CharacterDevice if stat.st_rdev == 0 => {
-                self.replacing(parent, name, make)?;
+                self.replacing(tar, parent, name, make)?;
                 set_opaque(parent, name)?;
             }
             _ => {
                 self.may_replace(false, true)?;
-                self.replacing(parent, name, make)?;
+                self.replacing(tar, parent, name, make)?;
             }
         }
         Ok(true)
     }
 
     /// Makes an entry; of two with one name the later stays.
-    fn replacing<T>(
+    fn replacing<T, S: Source>(
         &mut self,
+        tar: &mut TarReader<S>,
         parent: &OwnedFd,
         name: &[u8],
         make: impl Fn() -> Result<T, Errno>,
@@ -319,16 +428,18 @@ impl Extraction {
             other => return Ok(other?),
         }
         self.root.forget();
+        let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            self.may_replace(true, false)?;
+        }
         self.size = self.size.saturating_sub(size_of(parent, name)?);
-        match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-            Err(Errno::ISDIR) => {
-                self.may_replace(true, false)?;
-                use std::os::unix::ffi::OsStrExt;
-                let path = path_of(parent, name);
-                std::fs::remove_dir_all(Path::new(std::ffi::OsStr::from_bytes(&path)))
-                    .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-            }
-            other => other?,
+        match FileType::from_raw_mode(stat.st_mode) {
+            // The layer's stream holds what was in them.
+            FileType::RegularFile | FileType::Directory => tar
+                .source()
+                .replaced(parent, name, &self.path)
+                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?,
+            _ => rustix::fs::unlinkat(parent, name, AtFlags::empty())?,
         }
         Ok(make()?)
     }
@@ -349,7 +460,6 @@ impl Extraction {
 
 /// Returns the bytes that the removal of an entry takes from its layer.
 fn size_of(parent: &OwnedFd, name: &[u8]) -> Result<u64, Errno> {
-    use std::os::unix::ffi::OsStrExt;
     let status = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(match FileType::from_raw_mode(status.st_mode) {
         FileType::RegularFile if status.st_nlink < 2 => u64::try_from(status.st_size).unwrap_or(0),

@@ -1,7 +1,8 @@
 //! Unpacking layers into overlayfs lower directories.
 //!
 //! [`TarReader`] parses the stream and trusts no size it claims, `root` finds
-//! directories without leaving the layer, `extract` makes the entries, and
+//! directories without leaving the layer, `extract` makes the entries,
+//! `skeleton` records what it takes to make the stream again, and
 //! `pipeline` runs decompression, hashing and unpacking side by side.
 
 mod extract;
@@ -10,6 +11,7 @@ mod pack;
 mod pax;
 mod pipeline;
 mod root;
+mod skeleton;
 mod tar_reader;
 
 #[cfg(test)]
@@ -21,6 +23,7 @@ use std::path::Path;
 pub(crate) use extract::extract_at;
 pub(crate) use pack::Packer;
 pub(super) use pipeline::{Compression, Unpacked, unpack};
+pub(super) use skeleton::{Assembly, tar_length};
 pub(super) use tar_reader::{Kind, TarReader};
 
 use super::{Digest, Error};
@@ -35,12 +38,20 @@ pub(super) struct UnpackedLayer {
 }
 
 const TREE: &str = "layer";
+const SKELETON: &str = "skeleton";
 
 impl UnpackedLayer {
-    /// Moves the layer to its place in the store.
-    pub(super) fn move_to(&self, place: &Path) -> Result<(), Error> {
-        std::fs::rename(self.tree.path().join(TREE), place)
-            .map_err(|error| Error::path("placing the layer", place, error))
+    /// Moves the layer and its skeleton to their places in the store. A layer
+    /// that is there has its skeleton, whatever happens.
+    pub(super) fn move_to(&self, place: &Path, skeleton: &Path) -> Result<(), Error> {
+        let to = |part: &str, place: &Path| {
+            std::fs::rename(self.tree.path().join(part), place)
+                .map_err(|error| Error::path("placing the layer", place, error))
+        };
+        if !skeleton.exists() {
+            to(SKELETON, skeleton)?;
+        }
+        to(TREE, place)
     }
 }
 

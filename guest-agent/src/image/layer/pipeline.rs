@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use sha2::{Digest as _, Sha256};
 
 use super::extract::extract;
-use super::{TREE, UnpackedLayer, read_full};
+use super::{SKELETON, TREE, UnpackedLayer, read_full};
 use crate::image::{Digest, Error};
 
 const CHUNK: usize = 256 * 1024;
@@ -70,8 +70,9 @@ pub(crate) fn unpack(
     let (outcome, read) = scope(|scope| {
         let diff_hash = Hashing::start(scope);
         let (sender, receiver) = sync_channel(QUEUE);
-        let directory = &directory;
-        let unpacking = scope.spawn(move || extract(Chunks::new(receiver), directory, name));
+        let (directory, skeleton) = (&directory, tree.path().join(SKELETON));
+        let unpacking =
+            scope.spawn(move || extract(Chunks::new(receiver), directory, &skeleton, name));
         let read = if compression == Compression::None {
             pump(source, &diff_hash, Some(sender)).map(|size| (None, size))
         } else {

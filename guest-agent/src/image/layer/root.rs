@@ -41,7 +41,34 @@ pub(super) struct Root {
     descriptor: OwnedFd,
     /// The directories used last, latest at the end. Most entries lie beside
     /// the one before.
-    cached: Vec<(Vec<u8>, Rc<OwnedFd>)>,
+    cached: Vec<(Vec<u8>, Rc<Directory>)>,
+}
+
+/// A directory of the layer.
+#[derive(Debug)]
+pub(super) struct Directory {
+    descriptor: OwnedFd,
+    /// Where it really is, whatever links led to it.
+    path: Vec<u8>,
+}
+
+impl Directory {
+    /// Returns the real path of an entry of it.
+    pub(super) fn path_of(&self, name: &[u8]) -> Vec<u8> {
+        if self.path.is_empty() {
+            name.to_vec()
+        } else {
+            [&self.path, b"/".as_slice(), name].concat()
+        }
+    }
+}
+
+impl std::ops::Deref for Directory {
+    type Target = OwnedFd;
+
+    fn deref(&self) -> &OwnedFd {
+        &self.descriptor
+    }
 }
 
 const DIRECTORY: OFlags = OFlags::PATH
@@ -74,7 +101,7 @@ impl Root {
     }
 
     /// Opens a directory, making those of its parents that are not there.
-    pub(super) fn directory(&mut self, components: &[&[u8]]) -> Result<Rc<OwnedFd>, Refusal> {
+    pub(super) fn directory(&mut self, components: &[&[u8]]) -> Result<Rc<Directory>, Refusal> {
         if components.len() > MAX_DEPTH {
             return refuse("its path is too deep");
         }
@@ -84,16 +111,19 @@ impl Root {
             self.cached.swap(found, last);
             return Ok(Rc::clone(&self.cached[last].1));
         }
-        let descriptor = match self.beneath(&key) {
+        let directory = match self.beneath(&key) {
             Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => self.walk(components)?,
-            other => other?,
+            other => Directory {
+                descriptor: other?,
+                path: key.clone(),
+            },
         };
-        let descriptor = Rc::new(descriptor);
+        let directory = Rc::new(directory);
         if self.cached.len() == CACHED {
             self.cached.remove(0);
         }
-        self.cached.push((key, Rc::clone(&descriptor)));
-        Ok(descriptor)
+        self.cached.push((key, Rc::clone(&directory)));
+        Ok(directory)
     }
 
     /// Opens a directory that is there, by a path free of links.
@@ -104,7 +134,7 @@ impl Root {
         rustix::fs::openat2(&self.descriptor, path, DIRECTORY, Mode::empty(), confined)
     }
 
-    fn walk(&self, components: &[&[u8]]) -> Result<OwnedFd, Refusal> {
+    fn walk(&self, components: &[&[u8]]) -> Result<Directory, Refusal> {
         let mut pending: VecDeque<Vec<u8>> = components
             .iter()
             .map(|component| component.to_vec())
@@ -159,7 +189,11 @@ impl Root {
             }
             resolved.push(component);
         }
-        Ok(self.beneath(&resolved.join(&b'/'))?)
+        let path = resolved.join(&b'/');
+        Ok(Directory {
+            descriptor: self.beneath(&path)?,
+            path,
+        })
     }
 }
 

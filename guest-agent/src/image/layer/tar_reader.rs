@@ -123,6 +123,16 @@ impl<R: BufRead> TarReader<R> {
         Ok(())
     }
 
+    /// Returns what the archive is read from.
+    pub(crate) fn source(&mut self) -> &mut R {
+        &mut self.source
+    }
+
+    /// Returns what the archive is read from, for good.
+    pub(crate) fn into_source(self) -> R {
+        self.source
+    }
+
     /// Returns the next piece of the present entry's content, empty at its end.
     pub(crate) fn content(&mut self) -> io::Result<&[u8]> {
         if self.remaining == 0 {

@@ -1,11 +1,12 @@
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use tar::{EntryType, Header};
 
-use super::{Compression, unpack};
+use super::{Assembly, Compression, tar_length, unpack};
 use crate::image::testing::{Tar, names};
 use crate::image::{Digest, Error};
 
@@ -32,7 +33,15 @@ impl Place {
         )?;
         assert_eq!(unpacked.digest, Digest::of(tar));
         let place = self.directory.path().join("layer");
-        unpacked.layer.move_to(&place)?;
+        let skeleton = self.directory.path().join("skeleton");
+        unpacked.layer.move_to(&place, &skeleton)?;
+        // Whatever it is, its stream comes back byte for byte.
+        assert_eq!(tar_length(&skeleton).unwrap(), tar.len() as u64);
+        let mut again = Vec::new();
+        let assembled = Assembly::open(&place, &skeleton)
+            .and_then(|mut assembly| assembly.read_to_end(&mut again));
+        assert_eq!(assembled.unwrap(), tar.len());
+        assert!(again == tar);
         Ok(place)
     }
 
@@ -397,7 +406,14 @@ fn the_later_of_two_entries_stays() {
         .file("f", b"s")
         .file("g", b"")
         .dir("g/")
-        .file("g/h", b"3");
+        .file("g/h", b"3")
+        .dir("d/e/")
+        .file("d/e/f", b"4")
+        .symlink("way", "d/e")
+        .file("way/f", b"5")
+        .file("way/g", b"6")
+        .file("d/e", b"7")
+        .file("d", b"8");
     let layer = place.unpack(&tar.done()).unwrap();
     assert_eq!(fs::read(layer.join("x")).unwrap(), b"2");
     assert_eq!(fs::read(layer.join("f")).unwrap(), b"s");

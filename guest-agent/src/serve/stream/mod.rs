@@ -4,6 +4,7 @@ mod archive;
 mod files;
 mod logs;
 mod port;
+mod save;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +82,7 @@ async fn dispatch(
         Some(Purpose::CopyOut(request)) => files::copy_out(agent, request, connection).await,
         Some(Purpose::CopyIn(request)) => files::copy_in(agent, request, connection).await,
         Some(Purpose::Export(request)) => files::export(agent, request, connection).await,
+        Some(Purpose::Save(request)) => save::serve(agent, request, connection).await,
         None => {
             let status = Status::unimplemented("a bulk stream of a kind this guest does not know");
             refuse(&mut connection, &status).await
