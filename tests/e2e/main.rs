@@ -4,10 +4,12 @@
 
 mod bad_input;
 mod containers;
+mod disk;
 mod failures;
 mod images;
 mod lifecycle;
 mod ports;
+mod power_cut;
 mod registry;
 mod shares;
 mod streams;
@@ -53,6 +55,7 @@ fn main() {
         ("lifecycle", lifecycle::TESTS),
         ("registry", registry::TESTS),
         ("bad_input", bad_input::TESTS),
+        ("disk", disk::TESTS),
     ] {
         for &(name, test) in tests {
             let engine = engine.clone();
@@ -66,6 +69,7 @@ fn main() {
         .iter()
         .chain(lifecycle::ALONE)
         .chain(failures::TESTS)
+        .chain(power_cut::TESTS)
     {
         trials.push(Trial::test(format!("alone::{name}"), move || run(test)));
     }

@@ -132,7 +132,9 @@ impl System for SystemService {
             let findings = agent.containers.check(findings, whole_machine).await?;
             Ok::<_, Status>(findings.response)
         });
-        Ok(Response::new(checked.await.map_err(|error| internal(&error))??))
+        Ok(Response::new(
+            checked.await.map_err(|error| internal(&error))??,
+        ))
     }
 
     async fn disk_usage(
