@@ -6,6 +6,7 @@ mod bad_input;
 mod containers;
 mod disk;
 mod failures;
+mod files;
 mod images;
 mod lifecycle;
 mod ports;
@@ -56,6 +57,7 @@ fn main() {
         ("registry", registry::TESTS),
         ("bad_input", bad_input::TESTS),
         ("disk", disk::TESTS),
+        ("files", files::TESTS),
     ] {
         for &(name, test) in tests {
             let engine = engine.clone();

@@ -176,7 +176,7 @@ fn chosen(engine: &Engine) -> anyhow::Result<()> {
 
 /// PITFALLS 5.
 fn no_leak(engine: &Engine) -> anyhow::Result<()> {
-    const CONNECTIONS: usize = 3_000;
+    const CONNECTIONS: usize = 10_000;
     let port = net::free_port()?;
     engine.succeed(&[
         "run",

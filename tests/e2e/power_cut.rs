@@ -2,7 +2,6 @@
 //! disk. Afterwards nothing is wrong, and what was acknowledged is there.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
@@ -56,7 +55,7 @@ fn power_cuts() -> anyhow::Result<()> {
     for round in 0..rounds {
         let (name, change) = CHANGES[(first + round as usize) % CHANGES.len()];
         let delay = Duration::from_millis(random.below(LONGEST.as_millis() as u64));
-        let place = || format!("round {round}: {} for {delay:?}", name);
+        let place = || format!("round {round}: {name} for {delay:?}");
         cut(&engine, change, round, delay, &mut acknowledged).with_context(place)?;
         engine.succeed(&["machine", "start"]).with_context(place)?;
         verify(&engine, &acknowledged).with_context(place)?;
