@@ -12,7 +12,6 @@ pub(crate) const TESTS: &[(&str, Shared)] = &[
     ("every_limit_reaches_the_kernel", limits),
     ("limits_change_while_a_container_runs", update),
     ("an_init_reaps_and_passes_signals_on", init),
-    ("what_the_kernel_kills_for_memory_is_told", out_of_memory),
 ];
 
 pub(crate) const ALONE: &[(&str, Alone)] =
@@ -101,41 +100,6 @@ fn init(engine: &Engine) -> anyhow::Result<()> {
     engine.succeed(&["rm", "inited"])?;
     let ran = engine.run(&["run", "--rm", "--init", IMAGE, "nothing-of-this-name"])?;
     ensure!(ran.code == 127, "{ran:?}");
-    Ok(())
-}
-
-fn out_of_memory(engine: &Engine) -> anyhow::Result<()> {
-    // A child of the first process is what is killed.
-    let fill = "head -c 60000000 /dev/zero | tail; exit 7";
-    let ran = engine.run(&[
-        "run",
-        "--name",
-        "full",
-        "-m",
-        "16m",
-        "--memory-swap",
-        "16m",
-        IMAGE,
-        "sh",
-        "-c",
-        fill,
-    ])?;
-    ensure!(ran.code == 7, "{ran:?}");
-    let killed = engine.succeed(&["inspect", "--format", "{{.State.OOMKilled}}", "full"])?;
-    ensure!(killed == "true\n", "{killed}");
-    let told = engine.succeed(&[
-        "events",
-        "--since",
-        "5m",
-        "--until",
-        "0s",
-        "--filter",
-        "container=full",
-        "--format",
-        "{{.Action}}",
-    ])?;
-    ensure!(told.contains("oom\ndie\n"), "{told}");
-    engine.succeed(&["rm", "full"])?;
     Ok(())
 }
 

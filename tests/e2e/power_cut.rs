@@ -81,10 +81,14 @@ fn cut(
             process::kill(hypervisor)
         });
         let mut step = 0;
-        // The first failure is the power cut's.
         while begun.elapsed() < delay {
             let name = format!("cut-{round}-{step}");
-            if change(engine, &name, acknowledged).is_err() {
+            if let Err(error) = change(engine, &name, acknowledged) {
+                // Only with the power gone may it fail.
+                if begun.elapsed() < delay {
+                    let _ = killer.join();
+                    return Err(error);
+                }
                 break;
             }
             step += 1;

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::error::Error;
 use super::isolation::target;
+use super::mounts::parse_volumes_from;
 use super::policy::{Policy, pause};
 use super::record::{Record, Status};
 use super::{Container, Containers, chain};
@@ -174,17 +175,27 @@ fn needs(record: &Record) -> impl Iterator<Item = String> {
     };
     let modes = [&record.spec.pid_mode, &record.spec.ipc_mode];
     let shared = modes.into_iter().filter_map(|mode| target(mode));
+    let volumes = record.spec.volumes_from.iter();
+    let volumes = volumes.filter_map(|from| Some(parse_volumes_from(from).ok()?.0));
     network
         .into_iter()
-        .chain(shared.map(str::to_owned).collect::<Vec<_>>())
+        .chain(shared.chain(volumes).map(str::to_owned).collect::<Vec<_>>())
 }
 
 /// Puts containers in the order in which they start: each level needs only
 /// those before it. What needs itself in the end comes last.
 fn levels(records: &[Record]) -> Vec<Vec<String>> {
+    // What the user wrote may be a name, or the beginning of an id.
+    let id = |wanted: String| {
+        let is_it = |record: &&Record| record.name == wanted || record.id.starts_with(&wanted);
+        records
+            .iter()
+            .find(is_it)
+            .map_or(wanted.clone(), |record| record.id.clone())
+    };
     let mut left: HashMap<&str, Vec<String>> = records
         .iter()
-        .map(|record| (record.id.as_str(), needs(record).collect()))
+        .map(|record| (record.id.as_str(), needs(record).map(id).collect()))
         .collect();
     let mut levels = Vec::new();
     while !left.is_empty() {
@@ -227,6 +238,15 @@ mod tests {
             record("d", "container:elsewhere"),
         ];
         assert_eq!(levels(&records), [vec!["a", "d"], vec!["b"], vec!["c"]]);
+    }
+
+    #[test]
+    fn whose_volumes_are_mounted_starts_first() {
+        let mut second = record("b", "none");
+        second.spec.volumes_from = vec!["first:ro".to_owned()];
+        let mut first = record("c", "none");
+        first.name = "first".to_owned();
+        assert_eq!(levels(&[second, first]), [vec!["c"], vec!["b"]]);
     }
 
     #[test]

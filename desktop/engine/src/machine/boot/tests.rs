@@ -9,8 +9,8 @@ use tonic::{Request, Response, Status};
 use wherry_client::{GuestImage, Home};
 use wherry_proto::v1::system_server::{System, SystemServer};
 use wherry_proto::v1::{
-    Event, EventsRequest, InfoRequest, PowerOffRequest, PowerOffResponse, SetClockRequest,
-    SetClockResponse,
+    CheckRequest, CheckResponse, DiskUsageRequest, DiskUsageResponse, Event, EventsRequest,
+    InfoRequest, PowerOffRequest, PowerOffResponse, SetClockRequest, SetClockResponse,
 };
 
 use super::*;
@@ -39,6 +39,17 @@ impl System for Answers {
         &self,
         _: Request<PowerOffRequest>,
     ) -> Result<Response<PowerOffResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn check(&self, _: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn disk_usage(
+        &self,
+        _: Request<DiskUsageRequest>,
+    ) -> Result<Response<DiskUsageResponse>, Status> {
         Err(Status::unimplemented(""))
     }
 
