@@ -53,6 +53,10 @@ pub(crate) const RUN: &[Need] = &[
     need(qemu_package(), &[qemu_program()]),
     need("busybox-static", &["/usr/bin/busybox", "/bin/busybox"]),
     need("mmdebstrap", &["/usr/bin/mmdebstrap"]),
+];
+
+/// For the tests alone.
+pub(crate) const TEST: &[Need] = &[
     need("docker-registry", &["/usr/bin/docker-registry"]),
     need("skopeo", &["/usr/bin/skopeo"]),
 ];

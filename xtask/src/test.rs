@@ -17,6 +17,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     setup::install(setup::BUILD)?;
     setup::install(setup::RUN)?;
+    setup::install(setup::TEST)?;
     if let Some(name) = &options.only {
         build::all()?;
         return end_to_end(&[name]);

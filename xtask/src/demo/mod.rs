@@ -20,7 +20,14 @@ pub(crate) struct Options {
     /// The host port to publish the web server on.
     #[arg(long, default_value_t = 8080, value_name = "PORT")]
     port: u16,
+
+    /// Pull this image of nginx instead of making one out of Debian's packages.
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
 }
+
+/// Pulled where Debian's packages cannot be had: nginx, with a shell.
+const PULLED: &str = "docker.io/library/nginx:alpine";
 
 /// Runs the demo and leaves the engine running.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -32,6 +39,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         wherry: build::release_folder().join("wherry"),
         site: std::env::temp_dir().join("wherry-demo-site"),
         port: options.port,
+        image: options.image.clone(),
         figures: Vec::new(),
     };
     demo.show()
@@ -41,25 +49,30 @@ struct Demo {
     wherry: PathBuf,
     site: PathBuf,
     port: u16,
+    image: Option<String>,
     figures: Vec<(&'static str, String)>,
 }
 
 impl Demo {
     fn show(mut self) -> anyhow::Result<()> {
-        heading("An image out of Debian's packages");
-        let begun = Instant::now();
-        let (archive, cached) = image::archive()?;
-        let how = if cached { "made before" } else { "made now" };
-        println!("{} ({how})", archive.display());
-        self.note("make the image", begun.elapsed());
+        let archive = self.make_image();
 
         heading("The machine");
         let (_, time) = self.wherry(&["machine", "start"])?;
         self.note("wherry machine start", time);
 
-        heading("Loading the image");
-        let (_, time) = self.wherry(&["load", "-i", text(&archive)?])?;
-        self.note("wherry load", time);
+        let image = if let Some(archive) = archive {
+            heading("Loading the image");
+            let (_, time) = self.wherry(&["load", "-i", text(&archive)?])?;
+            self.note("wherry load", time);
+            image::NAME.to_owned()
+        } else {
+            heading("Pulling an image");
+            let image = self.image.clone().unwrap_or_else(|| PULLED.to_owned());
+            let (_, time) = self.wherry(&["pull", &image])?;
+            self.note("wherry pull", time);
+            image
+        };
 
         heading("A container that needs nothing: the built-in image");
         let (_, time) = self.wherry(&["run", "--rm", "hello"])?;
@@ -72,15 +85,7 @@ impl Demo {
         let volume = format!("{}:/usr/share/nginx/html:ro", text(&self.site)?);
         let publish = format!("{}:80", self.port);
         let (_, time) = self.wherry(&[
-            "run",
-            "-d",
-            "--name",
-            CONTAINER,
-            "-p",
-            &publish,
-            "-v",
-            &volume,
-            image::NAME,
+            "run", "-d", "--name", CONTAINER, "-p", &publish, "-v", &volume, &image,
         ])?;
         self.note("wherry run -d", time);
         let begun = Instant::now();
@@ -116,6 +121,27 @@ impl Demo {
         self.wherry(&["ps"])?;
 
         self.summary()
+    }
+
+    /// Makes the image, unless another one is to be pulled.
+    fn make_image(&mut self) -> Option<PathBuf> {
+        if self.image.is_some() {
+            return None;
+        }
+        heading("An image out of Debian's packages");
+        let begun = Instant::now();
+        match image::archive() {
+            Ok((archive, cached)) => {
+                let how = if cached { "made before" } else { "made now" };
+                println!("{} ({how})", archive.display());
+                self.note("make the image", begun.elapsed());
+                Some(archive)
+            }
+            Err(error) => {
+                println!("{error:#}\nPulling one from a registry instead.");
+                None
+            }
+        }
     }
 
     /// Returns what the server said of itself, for when it fails.
