@@ -78,7 +78,8 @@ fn update(engine: &Engine) -> anyhow::Result<()> {
 }
 
 fn init(engine: &Engine) -> anyhow::Result<()> {
-    let script = "echo $$; (sleep 0.05 &); sleep 1; ps | grep -c '[s]leep 0.05'; exit 7";
+    let script =
+        "echo $$; (sleep 0.05 &); sleep 1; cat /proc/[0-9]*/status | grep -c 'State:.Z'; exit 7";
     let ran = engine.run(&["run", "--rm", "--init", IMAGE, "sh", "-c", script])?;
     ensure!(ran.code == 7, "{ran:?}");
     // It is not the first process, and what it left is gone.

@@ -97,10 +97,16 @@ fn cut(
             .join()
             .map_err(|_| anyhow::anyhow!("the killer panicked"))?
     })?;
-    wait::until("the failed state", Duration::from_secs(20), || {
-        Ok(engine.status()?["State"]
+    wait::until("the power cut", Duration::from_secs(30), || {
+        let status = engine.status()?;
+        let failed = status["State"]
             .as_str()
-            .is_some_and(|state| state.eq_ignore_ascii_case("failed")))
+            .is_some_and(|state| state.eq_ignore_ascii_case("failed"));
+        // A command of the change that came after the cut has started it again.
+        let other = status["HypervisorPid"]
+            .as_u64()
+            .is_some_and(|pid| pid != 0 && pid != u64::from(hypervisor));
+        Ok(failed || other)
     })
 }
 

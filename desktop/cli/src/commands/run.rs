@@ -1,5 +1,6 @@
 //! `wherry run`
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use tonic::Code;
@@ -156,13 +157,19 @@ async fn create_from_image(
     match connection.containers().create(request.clone()).await {
         Err(status) if missing(&status) => match options.pull {
             PullPolicy::Missing => {
-                if !options.quiet {
-                    output::complain(&format!(
-                        "unable to find image {:?} locally",
-                        output::familiar(&output::normalised(options.image()))
-                    ));
+                let name = output::normalised(options.image());
+                let image = output::familiar(&name);
+                if !options.quiet && std::io::stderr().is_terminal() {
+                    eprintln!("Unable to find image '{image}' locally");
                 }
-                fetch().await?;
+                fetch().await.map_err(|failure| Failure {
+                    message: failure.message.map(|message| {
+                        format!(
+                            "there is no image {image:?} here, and it cannot be pulled: {message}; `wherry load -i FILE` takes one from an archive"
+                        )
+                    }),
+                    ..failure
+                })?;
                 Ok(connection.containers().create(request).await?.into_inner())
             }
             _ => Err(Failure::new(format!(
