@@ -661,9 +661,22 @@ async fn a_full_disk_is_a_clear_error_and_heals_when_space_is_freed() {
     assert!(directories(&agent).is_empty());
     drop(file);
     fs::remove_file(ballast).unwrap();
-    // The file system has the space back when its journal is written.
-    fs::File::open(agent.root()).unwrap().sync_all().unwrap();
-    let id = agent.create("echo fine", |_| ()).await;
+    // The file system has the space back when its journal has been written,
+    // which can be a moment later.
+    let again = ContainerSpec {
+        cmd: ["sh", "-c", "echo fine"].map(str::to_owned).to_vec(),
+        ..spec
+    };
+    let id = within(async {
+        loop {
+            match agent.try_create(again.clone()).await {
+                Ok(id) => return id,
+                Err(error) => assert_eq!(error.code(), Code::ResourceExhausted),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
     agent.run(&id).await.unwrap();
     assert_eq!(agent.wait(&id, Condition::NotRunning).await, 0);
     assert_eq!(agent.logs(&id, |_| ()).await, "fine\n");
