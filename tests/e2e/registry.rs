@@ -94,7 +94,8 @@ fn round_trip(engine: &Engine) -> anyhow::Result<()> {
         engine.succeed(&["rmi", &name])?;
         let ran = engine.run(&["run", "--rm", &name, "echo", "here"])?;
         ensure!(ran.code == 0 && ran.stdout == "here\n", "{ran:?}");
-        ensure!(ran.stderr.contains("unable to find image"), "{ran:?}");
+        // In a pipe, nothing is told of the pull.
+        ensure!(ran.stderr.is_empty(), "{ran:?}");
         engine.succeed(&["rmi", &name])?;
         engine.succeed(&["logout", &server])?;
     }
