@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "HealthCheck",
         "ThrottleDevice",
         "Ulimit",
+        "LogConfig",
         "Device",
     ];
     let mut configuration = tonic_prost_build::configure();

@@ -9,6 +9,7 @@ mod failures;
 mod files;
 mod images;
 mod lifecycle;
+mod limits;
 mod ports;
 mod power_cut;
 mod registry;
@@ -54,6 +55,7 @@ fn main() {
         ("shares", shares::TESTS),
         ("images", images::TESTS),
         ("lifecycle", lifecycle::TESTS),
+        ("limits", limits::TESTS),
         ("registry", registry::TESTS),
         ("bad_input", bad_input::TESTS),
         ("disk", disk::TESTS),

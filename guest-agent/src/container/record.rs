@@ -44,7 +44,10 @@ pub(crate) struct State {
     pub(crate) exit_code: i32,
     /// Its processes are held; it counts as running.
     pub(crate) paused: bool,
+    /// The kernel killed a process of it for want of memory since its start.
     pub(crate) oom_killed: bool,
+    /// How many.
+    pub(crate) oom_kills: u64,
     /// Why the start failed.
     pub(crate) error: String,
     pub(crate) pid: u32,
@@ -72,7 +75,7 @@ impl State {
     pub(crate) fn end(&mut self, exit: &ExitStatus) {
         self.status = Status::Exited;
         self.exit_code = exit.code;
-        self.oom_killed = exit.oom_killed;
+        self.oom_killed |= exit.oom_kills > 0;
         self.finished = exit.finished_ns;
         self.paused = false;
         self.pid = 0;

@@ -10,7 +10,8 @@ use super::exec::terminal_size;
 use super::record::{Address, Record, Status, now};
 use super::root::{self, Root};
 use super::{
-    Container, Containers, blocking, chain, isolation, limits, system, to_the_end, validate,
+    Container, Containers, blocking, chain, isolation, limits, logging, system, to_the_end,
+    validate,
 };
 use crate::network::{Attachment, NetworkError, SetupRequest};
 use crate::runtime::spec::{self, ContainerDescription, Namespace, NetworkNamespace};
@@ -19,7 +20,7 @@ use crate::runtime::{Cgroup, ShimConfig, ShimError};
 /// The cgroup of all containers. Not the agent's own: a cgroup that hands
 /// controllers on may hold no process itself (cgroup-v2.rst, "No Internal
 /// Process Constraint").
-const CGROUP: &str = "/wherry-containers";
+pub(super) const CGROUP: &str = "/wherry-containers";
 
 impl Containers {
     /// Starts a container. Fine if it runs.
@@ -131,13 +132,16 @@ impl Containers {
         description.pid = self.namespace(&record.spec.pid_mode, "pid")?;
         description.ipc = self.namespace(&record.spec.ipc_mode, "ipc")?;
         description.devices = isolation::devices(&record.spec)?;
+        description.device_rules = isolation::device_rules(&record.spec)?;
         let halt = description
             .delegated
             .then(|| system::halt_signal(&container.paths.root(), &record));
         let spec = spec::container(&description).map_err(|error| Error::Invalid(chain(&error)))?;
+        let log_limits = logging::limits(record.spec.log.as_ref())?;
         let config = ShimConfig {
             id: record.id.clone(),
-            log: Some(container.paths.log()),
+            log: log_limits.map(|_| container.paths.log()),
+            log_limits: log_limits.unwrap_or_default(),
             exit: root::exit_file(&container.paths),
             cgroup: self.cgroup(&record.id),
             terminal: record.spec.terminal,
@@ -166,6 +170,7 @@ impl Containers {
             record.state.status = Status::Running;
             record.state.exit_code = 0;
             record.state.oom_killed = false;
+            record.state.oom_kills = 0;
             record.state.error.clear();
             record.state.pid = pid;
             record.state.shim_pid = state.shim_pid;
@@ -245,14 +250,21 @@ impl Containers {
             cwd: root::working_directory(record).to_owned(),
             user: root::runtime_user(root.user),
             hostname: record.hostname.clone(),
+            domainname: spec.domainname.clone(),
+            annotations: spec.annotations.clone(),
             pid: Namespace::New,
             ipc: Namespace::New,
             uts: match spec.uts_mode.as_str() {
                 "host" => Namespace::Host,
                 _ => Namespace::New,
             },
+            cgroup_namespace: match spec.cgroupns_mode.as_str() {
+                "host" => Namespace::Host,
+                _ => Namespace::New,
+            },
             sysctls: spec.sysctls.clone(),
             devices: Vec::new(),
+            device_rules: Vec::new(),
             delegated,
             mounts: root.mounts,
             ulimits: spec.ulimits.clone(),

@@ -12,8 +12,9 @@ use super::error::Error;
 use super::health;
 use super::isolation;
 use super::limits;
+use super::logging;
 use super::policy::Policy;
-use super::{mounts::parse_volumes_from, name, signal, system, volume};
+use super::{mounts::parse_volumes_from, name, signal, system, tmpfs, volume};
 
 /// The longest host name the kernel takes, bytes (HOST_NAME_MAX).
 const LONGEST_HOSTNAME: usize = 64;
@@ -53,6 +54,7 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
     }
     environment(&spec.env)?;
     hostname(&spec.hostname)?;
+    hostname(&spec.domainname)?;
     if !spec.stop_signal.is_empty() {
         signal::parse(&spec.stop_signal)?;
     }
@@ -61,6 +63,10 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
         return invalid("can't create 'AutoRemove' container with restart policy");
     }
     isolation::check(spec)?;
+    logging::limits(spec.log.as_ref())?;
+    if spec.annotations.keys().any(|name| name.is_empty()) {
+        return invalid("invalid annotation: its name is missing");
+    }
     system::check(spec)?;
     health::validate(spec.health_check.as_ref())?;
     limits::check(&spec.resources.clone().unwrap_or_default())?;
@@ -144,6 +150,7 @@ fn mounts(mounts: &[Mount]) -> Result<(), Error> {
                 ));
             }
             Kind::Volume if !mount.source.is_empty() => volume::check_name(&mount.source)?,
+            Kind::Tmpfs => drop(tmpfs::parse(&mount.tmpfs_options)?),
             _ => {}
         }
     }

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use clap::ArgAction;
 use wherry_proto::v1::{ContainerSpec, Mount};
 
+use super::elsewhere::ElsewhereOptions;
 use super::environment::{self, EnvironmentOptions};
 use super::health::HealthOptions;
 use super::isolation::IsolationOptions;
 use super::limits::{FixedLimitOptions, LimitOptions};
+use super::logging::LoggingOptions;
 use super::mount::{parse_mount, parse_tmpfs, parse_volume};
+use super::number::parse_patience;
 use super::publish::{self, Published};
 use super::restart::{RestartPolicy, parse_restart};
 use crate::failure::Failure;
@@ -53,8 +56,8 @@ pub(crate) struct ContainerOptions {
     #[arg(long, value_name = "CONTAINER[:ro]")]
     volumes_from: Vec<String>,
 
-    /// Mount an empty file system in memory
-    #[arg(long, value_name = "PATH", value_parser = parse_tmpfs)]
+    /// Mount an empty file system in memory, with options such as size=64m,mode=700,exec
+    #[arg(long, value_name = "PATH[:OPTIONS]", value_parser = parse_tmpfs)]
     tmpfs: Vec<Mount>,
 
     /// Publish a port of the container on the host
@@ -76,6 +79,10 @@ pub(crate) struct ContainerOptions {
     /// The container's host name
     #[arg(short = 'h', long)]
     hostname: Option<String>,
+
+    /// The container's NIS domain name
+    #[arg(long, value_name = "NAME")]
+    domainname: Option<String>,
 
     /// Attach a label to the container
     #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = parse_label)]
@@ -118,8 +125,8 @@ pub(crate) struct ContainerOptions {
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
 
-    /// Seconds from that signal to the kill
-    #[arg(long, value_name = "SECONDS")]
+    /// Seconds from that signal to the kill, by default 10; -1 is for ever
+    #[arg(long, value_name = "SECONDS", value_parser = parse_patience, allow_hyphen_values = true)]
     stop_timeout: Option<u32>,
 
     /// Add a line to /etc/hosts
@@ -136,7 +143,13 @@ pub(crate) struct ContainerOptions {
     restart: Option<RestartPolicy>,
 
     #[command(flatten)]
+    logging: LoggingOptions,
+
+    #[command(flatten)]
     health: HealthOptions,
+
+    #[command(flatten)]
+    pub(crate) elsewhere: ElsewhereOptions,
 
     /// Write the container's id to this file, which must not exist
     #[arg(long, value_name = "FILE")]
@@ -207,6 +220,8 @@ impl ContainerOptions {
             working_dir: text(&self.workdir),
             user: text(&self.user),
             hostname: text(&self.hostname),
+            domainname: text(&self.domainname),
+            log: self.logging.config(),
             labels: environment::labels(&self.label_file, &self.label)?,
             terminal: self.tty,
             open_stdin: self.interactive,
@@ -232,7 +247,7 @@ impl ContainerOptions {
             cap_add: self.cap_add.clone(),
             cap_drop: self.cap_drop.clone(),
             stop_signal: text(&self.stop_signal),
-            stop_timeout_seconds: self.stop_timeout.unwrap_or(0),
+            stop_timeout_seconds: self.stop_timeout,
             terminal_rows: rows,
             terminal_columns: columns,
             stdin_once: self.interactive && !detached,

@@ -3,10 +3,12 @@
 //! the option it belongs to.
 
 mod container;
+mod elsewhere;
 mod environment;
 mod health;
 mod isolation;
 mod limits;
+mod logging;
 mod mount;
 mod number;
 mod publish;
@@ -14,6 +16,7 @@ mod restart;
 mod time;
 
 pub(crate) use container::{ContainerOptions, PullPolicy};
+pub(crate) use elsewhere::RealtimeOptions;
 pub(crate) use environment::EnvironmentOptions;
 pub(crate) use limits::LimitOptions;
 pub(crate) use number::parse_patience;

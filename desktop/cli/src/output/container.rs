@@ -5,12 +5,10 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 use wherry_proto::v1::container::Status;
 use wherry_proto::v1::mount::Kind;
-use wherry_proto::v1::{
-    Container, ContainerSpec, Device, ImageConfig, Mount, MountPoint, PortBinding, ThrottleDevice,
-    Ulimit,
-};
+use wherry_proto::v1::{Container, ContainerSpec, ImageConfig, Mount, MountPoint, PortBinding};
 
 use super::health;
+use super::host_config::host_config;
 use super::human;
 use super::reference::short_id;
 
@@ -78,7 +76,7 @@ fn sorted(spec: &ContainerSpec) -> impl Iterator<Item = (&String, &String)> {
     labels.into_iter()
 }
 
-fn mount_source(mount: &Mount) -> &str {
+pub(super) fn mount_source(mount: &Mount) -> &str {
     if mount.host_source.is_empty() {
         &mount.source
     } else {
@@ -86,7 +84,7 @@ fn mount_source(mount: &Mount) -> &str {
     }
 }
 
-fn network(spec: &ContainerSpec) -> &str {
+pub(super) fn network(spec: &ContainerSpec) -> &str {
     match spec.network.as_str() {
         "" => "bridge",
         network => network,
@@ -261,84 +259,6 @@ pub(crate) fn inspect(container: &Container) -> Value {
     inspected
 }
 
-fn host_config(spec: &ContainerSpec) -> Value {
-    let resources = spec.resources.clone().unwrap_or_default();
-    let binds: Vec<String> = spec
-        .mounts
-        .iter()
-        .filter(|mount| mount.kind() != Kind::Tmpfs)
-        .map(|mount| {
-            let read_only = if mount.read_only { ":ro" } else { "" };
-            format!("{}:{}{read_only}", mount_source(mount), mount.target)
-        })
-        .collect();
-    json!({
-        "Binds": binds,
-        "VolumesFrom": spec.volumes_from,
-        "NetworkMode": network(spec),
-        "PortBindings": port_map(&spec.ports),
-        "RestartPolicy": {
-            "Name": match spec.restart_policy.as_str() { "" => "no", name => name },
-            "MaximumRetryCount": spec.restart_retries,
-        },
-        "AutoRemove": spec.auto_remove,
-        "CapAdd": spec.cap_add,
-        "CapDrop": spec.cap_drop,
-        "Dns": spec.dns,
-        "ExtraHosts": spec.extra_hosts,
-        "Privileged": spec.privileged,
-        "ReadonlyRootfs": spec.read_only,
-        "SecurityOpt": spec.security_opt,
-        "PidMode": spec.pid_mode,
-        "IpcMode": match spec.ipc_mode.as_str() { "" => "private", mode => mode },
-        "UTSMode": spec.uts_mode,
-        "UsernsMode": "",
-        "ShmSize": match spec.shm_size { 0 => 64 << 20, size => size },
-        "Sysctls": spec.sysctls,
-        "GroupAdd": spec.group_add,
-        "Devices": spec.devices.iter().map(device).collect::<Vec<_>>(),
-        "Init": spec.init,
-        "Memory": resources.memory,
-        "NanoCpus": resources.nano_cpus,
-        "PidsLimit": resources.pids,
-        "MemorySwap": resources.memory_swap,
-        "MemoryReservation": resources.memory_reservation,
-        "CpuShares": resources.cpu_shares,
-        "CpuPeriod": resources.cpu_period,
-        "CpuQuota": resources.cpu_quota,
-        "CpusetCpus": resources.cpuset_cpus,
-        "CpusetMems": resources.cpuset_mems,
-        "BlkioWeight": resources.blkio_weight,
-        "BlkioDeviceReadBps": throttled(&resources.device_read_bps),
-        "BlkioDeviceWriteBps": throttled(&resources.device_write_bps),
-        "BlkioDeviceReadIOps": throttled(&resources.device_read_iops),
-        "BlkioDeviceWriteIOps": throttled(&resources.device_write_iops),
-        "OomScoreAdj": spec.oom_score_adj,
-        "Ulimits": spec.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
-    })
-}
-
-fn throttled(devices: &[ThrottleDevice]) -> Vec<Value> {
-    let device = |device: &ThrottleDevice| json!({"Path": device.path, "Rate": device.rate});
-    devices.iter().map(device).collect()
-}
-
-fn device(device: &Device) -> Value {
-    let or = |text: &str, otherwise: &str| match text {
-        "" => otherwise.to_owned(),
-        text => text.to_owned(),
-    };
-    json!({
-        "PathOnHost": device.path,
-        "PathInContainer": or(&device.target, &device.path),
-        "CgroupPermissions": or(&device.permissions, "rwm"),
-    })
-}
-
-fn ulimit(limit: &Ulimit) -> Value {
-    json!({"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard})
-}
-
 fn mount(mount: &MountPoint) -> Value {
     let kind = match mount.kind() {
         Kind::Bind | Kind::Unspecified => "bind",
@@ -399,8 +319,9 @@ fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> V
         .chain(spec.ports.iter().map(port_name))
         .map(|port| (port, json!({})))
         .collect();
-    json!({
+    let mut config = json!({
         "Hostname": or(&spec.hostname, short_id(&container.id)),
+        "Domainname": spec.domainname,
         "User": or(&spec.user, &image.user),
         "Tty": spec.terminal,
         "OpenStdin": spec.open_stdin,
@@ -413,8 +334,12 @@ fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> V
         "Labels": labels,
         "ExposedPorts": exposed,
         "StopSignal": or(&spec.stop_signal, &image.stop_signal),
-        "StopTimeout": spec.stop_timeout_seconds,
-    })
+    });
+    if let Some(seconds) = spec.stop_timeout_seconds {
+        // -1 is for ever.
+        config["StopTimeout"] = i32::from_ne_bytes(seconds.to_ne_bytes()).into();
+    }
+    config
 }
 
 fn network_settings(container: &Container, spec: &ContainerSpec) -> Value {
@@ -442,7 +367,7 @@ fn port_name(binding: &PortBinding) -> String {
     format!("{}/{}", binding.container_port, binding.protocol)
 }
 
-fn port_map(bindings: &[PortBinding]) -> Map<String, Value> {
+pub(super) fn port_map(bindings: &[PortBinding]) -> Map<String, Value> {
     let mut map = Map::new();
     for binding in bindings {
         let host = match binding.host_port {

@@ -4,6 +4,7 @@
 mod container;
 mod event;
 mod health;
+mod host_config;
 mod human;
 mod image;
 mod listing;
