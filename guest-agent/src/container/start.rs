@@ -269,7 +269,7 @@ impl Containers {
             mounts: root.mounts,
             ulimits: spec.ulimits.clone(),
             oom_score_adj: spec.oom_score_adj,
-            cap_add: spec.cap_add.clone(),
+            cap_add: system::capabilities(record),
             cap_drop: spec.cap_drop.clone(),
             security_opt: spec.security_opt.clone(),
             privileged: spec.privileged,
