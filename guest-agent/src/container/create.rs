@@ -21,8 +21,14 @@ impl Containers {
         self: &Arc<Self>,
         spec: ContainerSpec,
     ) -> Result<(String, Vec<String>), Error> {
+        let begun = std::time::Instant::now();
         let containers = self.clone();
-        to_the_end(blocking(move || containers.create_now(spec))).await
+        let made = to_the_end(blocking(move || containers.create_now(spec))).await;
+        if let Ok((id, _)) = &made {
+            let made_us = begun.elapsed().as_micros();
+            tracing::debug!(container = id, made_us, "created");
+        }
+        made
     }
 
     fn create_now(&self, mut spec: ContainerSpec) -> Result<(String, Vec<String>), Error> {

@@ -59,6 +59,8 @@ impl Containers {
             return;
         }
         let begun = std::time::Instant::now();
+        let ran = status.finished_ns - container.cell().record.state.started;
+        let told = super::record::now() - status.finished_ns;
         let shim = container.cell().shim.take();
         self.clean_up(container, shim).await;
         let cleaned = begun.elapsed();
@@ -80,6 +82,8 @@ impl Containers {
         }
         tracing::debug!(
             container = container.id,
+            ran_us = ran / 1000,
+            told_us = told / 1000,
             cleaned_us = cleaned.as_micros(),
             settled_us = begun.elapsed().as_micros(),
             "ended"
