@@ -371,3 +371,38 @@ async fn an_export_imports_as_the_same_files() {
     assert_eq!(output(&mut agent, "again", "cat /link").await, "x\n");
     assert_ne!(IMAGE, "again");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_of_what_is_removed_meanwhile_is_no_archive() {
+    if not_root("an_export_of_what_is_removed") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    // More than all the buffers on the way hold.
+    let script = "dd if=/dev/zero of=/big bs=1M count=64 2>/dev/null; echo there; sleep 1000";
+    let id = agent.create(script, |_| ()).await;
+    let mut client = agent.attach(&id).await;
+    agent.run(&id).await.unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"there\n") {
+        let frame = within(read_frame(&mut client)).await.unwrap().unwrap();
+        said.extend_from_slice(&frame.payload);
+    }
+    let export = ExportStream {
+        container: id.clone(),
+    };
+    let (mut stream, reply) = agent.stream(Purpose::Export(export)).await;
+    assert_eq!(reply.error, "");
+    let first = within(read_frame(&mut stream)).await.unwrap().unwrap();
+    assert_eq!(first.kind, Kind::Data);
+    let remove = RemoveContainerRequest {
+        container: id,
+        force: true,
+        volumes: false,
+    };
+    within(agent.containers.clone().remove(remove))
+        .await
+        .unwrap();
+    let error = received(&mut stream).await.unwrap_err();
+    assert!(error.error.contains("was removed while"), "{error:?}");
+}
