@@ -6,6 +6,8 @@
 //! `pipeline` runs decompression, hashing and unpacking side by side.
 
 mod extract;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod metadata;
 mod pack;
 mod pax;
