@@ -10,6 +10,7 @@ mod limits;
 mod mount;
 mod number;
 mod publish;
+mod refused;
 mod restart;
 mod time;
 
@@ -17,5 +18,6 @@ pub(crate) use container::{ContainerOptions, PullPolicy};
 pub(crate) use environment::EnvironmentOptions;
 pub(crate) use limits::LimitOptions;
 pub(crate) use number::parse_patience;
+pub(crate) use refused::{ContentTrust, OnePlatform};
 pub(crate) use restart::{RestartPolicy, parse_restart};
 pub(crate) use time::parse_moment;
