@@ -216,11 +216,8 @@ impl Scene {
 fn pull(scene: &mut Scene, _: &str) -> anyhow::Result<()> {
     let Some(name) = scene.to_pull.last().cloned() else {
         // All are here: pulled again, they are found to be up to date.
-        let any = scene.acknowledged.images.iter();
-        let Some(name) = any
-            .filter(|name| name.starts_with("localhost:"))
-            .next_back()
-        else {
+        let mut any = scene.acknowledged.images.iter();
+        let Some(name) = any.rfind(|name| name.starts_with("localhost:")) else {
             return Ok(());
         };
         scene.engine.succeed(&["pull", "-q", name])?;

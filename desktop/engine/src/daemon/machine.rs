@@ -255,6 +255,11 @@ impl MachineLink {
     /// still, waits for its end: another one can start then.
     async fn let_go_of_ended(&self) -> Result<(), Status> {
         let Ok(mut machine) = client(&self.home).await else {
+            // Its socket goes before its lock, which another one needs.
+            let state = crate::machine::last_state(&self.home).state();
+            if matches!(state, MachineState::Failed | MachineState::Stopped) {
+                let _ = self.wait_for_end().await;
+            }
             return Ok(());
         };
         let ended = match machine.status(MachineStatusRequest {}).await {
