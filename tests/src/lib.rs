@@ -5,6 +5,8 @@ pub mod archive;
 mod engine;
 pub mod net;
 pub mod process;
+mod registry;
 pub mod wait;
 
 pub use engine::{Engine, IMAGE, Ran};
+pub use registry::Registry;

@@ -61,6 +61,9 @@ pub(crate) const TEST: &[Need] = &[
     need("skopeo", &["/usr/bin/skopeo"]),
 ];
 
+/// For the fuzzer, whose loop is written in C++.
+pub(crate) const FUZZ: &[Need] = &[need("g++", &["/usr/bin/g++"])];
+
 /// For checking the host crates for other systems. Debian's compiler comes with
 /// the source of its standard library, which is built for each of them.
 pub(crate) const TARGETS: &[Need] = &[

@@ -6,6 +6,7 @@ use wherry_proto::v1::{InspectContainerRequest, InspectImageRequest, InspectVolu
 
 use crate::connection::Connection;
 use crate::failure::{FAILED, Failure, Outcome};
+use crate::options::OnePlatform;
 use crate::output::{self, Template};
 
 #[derive(clap::Args, Debug)]
@@ -46,6 +47,9 @@ pub(crate) struct ImageArguments {
     /// A template such as '{{.Config.Cmd}}', or json
     #[arg(short, long)]
     format: Option<String>,
+
+    #[command(flatten)]
+    _platform: OnePlatform,
 }
 
 impl From<ImageArguments> for Arguments {

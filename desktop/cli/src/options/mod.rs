@@ -12,6 +12,7 @@ mod logging;
 mod mount;
 mod number;
 mod publish;
+mod refused;
 mod restart;
 mod time;
 
@@ -20,5 +21,6 @@ pub(crate) use elsewhere::RealtimeOptions;
 pub(crate) use environment::EnvironmentOptions;
 pub(crate) use limits::LimitOptions;
 pub(crate) use number::parse_patience;
+pub(crate) use refused::{ContentTrust, OnePlatform};
 pub(crate) use restart::{RestartPolicy, parse_restart};
 pub(crate) use time::parse_moment;

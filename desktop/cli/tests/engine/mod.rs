@@ -600,6 +600,14 @@ impl Images for State {
         }))
     }
 
+    /// Every repository has two tags.
+    async fn tags(&self, request: Request<v1::ListTagsRequest>) -> Answer<v1::ListTagsResponse> {
+        let name = request.into_inner().name;
+        Ok(Response::new(v1::ListTagsResponse {
+            names: vec![format!("{name}:1"), format!("{name}:2")],
+        }))
+    }
+
     type PullStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::TransferEvent, Status>>>;
 
     /// Only what is called `unknown/...` is in no registry.

@@ -143,6 +143,7 @@ impl MachineLink {
         let begun = Instant::now();
         let _turn = self.turn.lock().await;
         let mut child = None;
+        self.let_go_of_ended().await?;
         let channel = match channel(&self.home.machine_socket()).await {
             Ok(channel) => channel,
             Err(error) if error.nobody_listens() => {
@@ -245,6 +246,37 @@ impl MachineLink {
         };
         self.stop_watching();
         machine.stop(request).await?;
+        self.wait_for_end().await?;
+        self.forget_guest();
+        Ok(())
+    }
+
+    /// Where a machine failed and its process is on its way out but answers
+    /// still, waits for its end: another one can start then.
+    async fn let_go_of_ended(&self) -> Result<(), Status> {
+        let Ok(mut machine) = client(&self.home).await else {
+            // Its socket goes before its lock, which another one needs.
+            let state = crate::machine::last_state(&self.home).state();
+            if matches!(state, MachineState::Failed | MachineState::Stopped) {
+                let _ = self.wait_for_end().await;
+            }
+            return Ok(());
+        };
+        let ended = match machine.status(MachineStatusRequest {}).await {
+            Ok(status) => matches!(
+                status.get_ref().state(),
+                MachineState::Failed | MachineState::Stopped
+            ),
+            // It went while it was asked.
+            Err(_) => true,
+        };
+        if ended {
+            self.wait_for_end().await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for_end(&self) -> Result<(), Status> {
         let deadline = Instant::now() + PROCESS_DEADLINE;
         // The lock goes with the process, so a free one is a process that ended.
         while !self.machine_lock_is_free()? {
@@ -255,7 +287,6 @@ impl MachineLink {
             }
             tokio::time::sleep(POLL).await;
         }
-        self.forget_guest();
         Ok(())
     }
 
