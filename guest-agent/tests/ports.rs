@@ -29,6 +29,7 @@ async fn connect(agent: &Agent, id: &str, port: u16, protocol: &str) -> UnixStre
         container: id.to_owned(),
         port: port.into(),
         protocol: protocol.to_owned(),
+        ..PortStream::default()
     };
     let (stream, reply) = agent.stream(Purpose::Port(port)).await;
     assert_eq!(reply.error, "");
@@ -219,8 +220,73 @@ async fn a_port_nobody_listens_at_is_refused() {
             container: id.clone(),
             port,
             protocol: "tcp".to_owned(),
+            ..PortStream::default()
         };
         let (_, reply) = agent.stream(Purpose::Port(port)).await;
         assert!(!reply.error.is_empty());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_one_address_in_the_guests_network_is_reached_there() {
+    if not_root("a_server_of_one_address") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let id = container(&mut agent).await;
+    for address in ["127.0.0.7", "::1"] {
+        let tcp = TcpListener::bind((address, 0)).await.unwrap();
+        let udp = UdpSocket::bind((address, 0)).await.unwrap();
+        let target = |port: u16, protocol: &str| PortStream {
+            container: id.clone(),
+            port: port.into(),
+            protocol: protocol.to_owned(),
+            address: address.to_owned(),
+            check: false,
+        };
+        let port = target(tcp.local_addr().unwrap().port(), "tcp");
+        let (_stream, reply) = agent.stream(Purpose::Port(port)).await;
+        assert_eq!(reply.error, "");
+        within(tcp.accept()).await.unwrap();
+        let port = target(udp.local_addr().unwrap().port(), "udp");
+        let (mut stream, reply) = agent.stream(Purpose::Port(port)).await;
+        assert_eq!(reply.error, "");
+        write_frame(&mut stream, Kind::Data, b"here").await.unwrap();
+        let (length, _) = within(udp.recv_from(&mut [0; 8])).await.unwrap();
+        assert_eq!(length, 4);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_is_answered_without_a_connection() {
+    if not_root("a_check_is_answered") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let id = container(&mut agent).await;
+    let check = |container: &str, address: &str| {
+        Purpose::Port(PortStream {
+            container: container.to_owned(),
+            // Nobody listens there.
+            port: 1,
+            protocol: "tcp".to_owned(),
+            address: address.to_owned(),
+            check: true,
+        })
+    };
+    let (_, reply) = agent.stream(check(&id, "")).await;
+    assert_eq!(reply.error, "");
+    let (_, reply) = agent.stream(check("nobody", "")).await;
+    assert!(reply.error.contains("nobody"), "{}", reply.error);
+    let none = agent
+        .create("exec sleep 1000", |spec| spec.network = "none".to_owned())
+        .await;
+    agent.run(&none).await.unwrap();
+    // Only the guest's own network has addresses to choose from.
+    let (_, reply) = agent.stream(check(&none, "127.0.0.1")).await;
+    assert!(
+        reply.error.contains("guest's own network"),
+        "{}",
+        reply.error
+    );
 }
