@@ -27,6 +27,7 @@ mod log;
 mod mount;
 mod mounts;
 mod name;
+mod own_network;
 mod pause;
 mod policy;
 mod prune;
@@ -67,6 +68,7 @@ pub(crate) use error::Error;
 pub(crate) use files::{CommitOptions, CopyInOptions};
 pub(crate) use log::{Changes, Entry, LogReader};
 pub(crate) use record::{Paths, Record, Status};
+pub(crate) use start::CGROUP;
 pub(crate) use wait::Condition;
 
 use registry::Registry;

@@ -20,6 +20,7 @@ use wherry_proto::v1::{
 };
 
 use super::forward::chain;
+use super::listening;
 use super::ports::Ports;
 
 /// How long a machine process may take to answer on its socket, and to end.
@@ -381,6 +382,13 @@ async fn follow_events(home: Home, ports: Ports) {
 }
 
 async fn follow_connection(guest: Channel, ports: &Ports) -> Result<(), Status> {
+    tokio::select! {
+        ended = follow_containers(guest.clone(), ports) => ended,
+        ended = listening::follow(guest, ports) => ended,
+    }
+}
+
+async fn follow_containers(guest: Channel, ports: &Ports) -> Result<(), Status> {
     let mut events = SystemClient::new(guest.clone())
         .events(EventsRequest::default())
         .await?

@@ -7,6 +7,7 @@
 mod containers;
 mod engine_service;
 mod forward;
+mod listening;
 mod machine;
 mod ports;
 pub(crate) mod shares;

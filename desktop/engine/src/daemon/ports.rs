@@ -12,7 +12,8 @@ use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::machine_client::MachineClient;
 use wherry_proto::v1::{
     Container, InspectContainerRequest, ListContainersRequest, ListPublishedRequest, PortBinding,
-    PublishRequest, PublishedPort, StartContainerRequest, UnpublishRequest, container,
+    PublishRequest, PublishResponse, PublishedPort, StartContainerRequest, UnpublishRequest,
+    container,
 };
 
 type Turn = Arc<tokio::sync::Mutex<()>>;
@@ -63,6 +64,15 @@ impl Ports {
             bound: bound.ports.iter().map(to_binding).collect(),
             turn: Some(turn),
         })
+    }
+
+    /// Binds what can be bound of a container's ports.
+    pub(super) async fn publish_what_can_be(
+        &self,
+        request: PublishRequest,
+    ) -> Result<PublishResponse, Status> {
+        let _turn = self.turn(&request.container).await;
+        Ok(self.machine().await?.publish(request).await?.into_inner())
     }
 
     /// Closes a container's ports unless it runs.
