@@ -11,6 +11,7 @@ mod images;
 mod lifecycle;
 mod ports;
 mod power_cut;
+mod publishing;
 mod registry;
 mod shares;
 mod streams;
@@ -51,6 +52,7 @@ fn main() {
         ("streams", streams::TESTS),
         ("terminal", terminal::TESTS),
         ("ports", ports::TESTS),
+        ("publishing", publishing::TESTS),
         ("shares", shares::TESTS),
         ("images", images::TESTS),
         ("lifecycle", lifecycle::TESTS),

@@ -5,6 +5,7 @@ pub mod archive;
 mod engine;
 pub mod net;
 pub mod process;
+pub mod server;
 pub mod wait;
 
 pub use engine::{Engine, IMAGE, Ran};

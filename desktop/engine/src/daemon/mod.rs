@@ -6,6 +6,7 @@
 
 mod containers;
 mod engine_service;
+mod follow;
 mod forward;
 mod listening;
 mod machine;

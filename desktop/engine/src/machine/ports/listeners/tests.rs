@@ -1,3 +1,6 @@
+mod binding;
+mod datagrams;
+
 use std::net::{Ipv4Addr, TcpListener as StdListener};
 use std::time::{Duration, Instant};
 
@@ -155,6 +158,19 @@ async fn a_refused_stream_is_a_reset() {
 }
 
 #[tokio::test]
+async fn a_stream_that_the_guest_did_not_take_is_tried_again() {
+    let (ports, mut streams) = ports();
+    let address = publish_one(&ports, "tcp").await;
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"request").await.unwrap();
+    // As the guest's kernel does with a full queue.
+    drop(soon(streams.recv()).await);
+    let mut guest = soon(accept(&mut streams)).await;
+    let frame = soon(read_frame(&mut guest)).await.unwrap().unwrap();
+    assert_eq!(frame.payload.as_ref(), b"request");
+}
+
+#[tokio::test]
 async fn a_slow_guest_holds_the_client_back() {
     let (ports, mut streams) = ports();
     let address = publish_one(&ports, "tcp").await;
@@ -177,45 +193,6 @@ async fn a_slow_guest_holds_the_client_back() {
 }
 
 #[tokio::test]
-async fn a_taken_port_names_itself_its_owner_and_what_to_do() {
-    let taken = StdListener::bind("127.0.0.1:0").unwrap();
-    let number = taken.local_addr().unwrap().port();
-    let (ports, _streams) = ports();
-    let free = port("127.0.0.1", 0, "tcp");
-    let wish = [free, port("127.0.0.1", number, "tcp")];
-    let status = publish(&ports, "c1", &wish).await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::AlreadyExists);
-    let start = format!("port {number} on 127.0.0.1 is taken by ");
-    assert!(status.message().starts_with(&start), "{}", status.message());
-    let end = format!("for example -p {}:80", number + 1);
-    assert!(status.message().ends_with(&end), "{}", status.message());
-    // None of them stays.
-    assert!(ports.list().is_empty());
-}
-
-#[tokio::test]
-async fn a_port_of_another_container_names_it() {
-    let (ports, _streams) = ports();
-    let address = publish_one(&ports, "tcp").await;
-    let wish = [port("127.0.0.1", address.port(), "tcp")];
-    let status = publish(&ports, "c2", &wish).await.unwrap_err();
-    assert!(
-        status.message().contains("container c1"),
-        "{}",
-        status.message()
-    );
-}
-
-#[tokio::test]
-async fn the_same_container_again_is_the_same_answer() {
-    let (ports, _streams) = ports();
-    let wish = [port("", 0, "tcp"), port("", 0, "udp")];
-    let first = publish(&ports, "c1", &wish).await.unwrap();
-    assert_eq!(publish(&ports, "c1", &wish).await.unwrap(), first);
-    assert!(first.iter().all(|port| port.host_port != 0));
-}
-
-#[tokio::test]
 async fn a_closed_port_can_be_bound_at_once_and_its_connections_go_on() {
     let (ports, mut streams) = ports();
     let address = publish_one(&ports, "tcp").await;
@@ -229,128 +206,6 @@ async fn a_closed_port_can_be_bound_at_once_and_its_connections_go_on() {
     let mut byte = [0; 2];
     soon(client.read_exact(&mut byte)).await.unwrap();
     assert_eq!(&byte, b"on");
-}
-
-#[tokio::test]
-async fn bad_wishes_are_refused_by_name() {
-    let (ports, _streams) = ports();
-    for (wish, word) in [
-        (port("everywhere", 80, "tcp"), "everywhere"),
-        (port("", 80, "sctp"), "sctp"),
-        (port("192.0.2.1", 0, "tcp"), "192.0.2.1"),
-    ] {
-        let status = publish(&ports, "c1", &[wish]).await.unwrap_err();
-        assert_eq!(status.code(), tonic::Code::InvalidArgument);
-        assert!(status.message().contains(word), "{}", status.message());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_range_of_8192_ports_is_bound_in_seconds() {
-    crate::platform::raise_open_file_limit();
-    let (ports, _streams) = ports();
-    for protocol in ["tcp", "udp"] {
-        // On IPv4 and IPv6, as a `-p` without an address.
-        let wishes: Vec<_> = (0..8192u16)
-            .map(|offset| port("", 12_000 + offset, protocol))
-            .collect();
-        let begun = Instant::now();
-        let bound = publish(&ports, "c1", &wishes).await.unwrap();
-        let opened = begun.elapsed();
-        assert_eq!(bound.len(), 2 * 8192);
-        ports.unpublish("c1").await;
-        let closed = begun.elapsed() - opened;
-        eprintln!("8192 {protocol} ports: opened in {opened:?}, closed in {closed:?}");
-        assert!(
-            opened + closed < Duration::from_secs(3),
-            "{opened:?} {closed:?}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn more_ports_than_descriptors_are_refused_before_any_is_bound() {
-    let (ports, _streams) = ports();
-    let limit = usize::try_from(crate::platform::open_file_limit()).unwrap();
-    let wishes = vec![port("127.0.0.1", 0, "tcp"); limit];
-    let status = publish(&ports, "c1", &wishes).await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
-    assert!(status.message().contains("ulimit"), "{}", status.message());
-    assert!(ports.list().is_empty());
-}
-
-#[tokio::test]
-async fn a_port_without_an_address_is_on_both_families_of_the_setting() {
-    for (setting, expected) in [
-        ("127.0.0.1", &["127.0.0.1", "::1"][..]),
-        ("0.0.0.0", &["0.0.0.0", "::"]),
-        ("::1", &["::1"]),
-        ("127.0.0.2", &["127.0.0.2"]),
-    ] {
-        let dial: Dial = Arc::new(|| Box::pin(async { Err(io::ErrorKind::Other.into()) }));
-        let ports = Ports::with(dial, setting.parse().unwrap());
-        let bound = publish(&ports, "c1", &[port("", 0, "tcp")]).await.unwrap();
-        let addresses: Vec<_> = bound.iter().map(|port| &port.host_address[..]).collect();
-        assert_eq!(addresses, expected);
-        assert!(
-            bound
-                .iter()
-                .all(|port| port.host_port == bound[0].host_port)
-        );
-        // An address that was named is that address alone.
-        let named = publish(&ports, "c2", &[port("127.0.0.1", 0, "tcp")]).await;
-        assert_eq!(named.unwrap().len(), 1);
-    }
-}
-
-#[tokio::test]
-async fn a_range_for_one_port_is_its_first_free_one_and_says_when_none_is() {
-    let (ports, _streams) = ports();
-    let first = 21_320;
-    let choice = PublishedPort {
-        host_port_last: u32::from(first) + 1,
-        ..port("127.0.0.1", first, "tcp")
-    };
-    for (container, expected) in [("c1", 0), ("c2", 1)] {
-        let bound = publish(&ports, container, &[choice.clone()]).await.unwrap();
-        assert_eq!(bound[0].host_port, u32::from(first) + expected);
-    }
-    let status = publish(&ports, "c3", &[choice]).await.unwrap_err();
-    assert!(
-        status
-            .message()
-            .contains("none of the ports 21320 to 21321"),
-        "{}",
-        status.message()
-    );
-}
-
-#[tokio::test]
-async fn best_effort_binds_the_rest_and_tells_what_not() {
-    let taken = StdListener::bind("127.0.0.1:0").unwrap();
-    let number = taken.local_addr().unwrap().port();
-    let (ports, _streams) = ports();
-    let free = port("127.0.0.1", 0, "tcp");
-    let request = PublishRequest {
-        container: "c1".to_owned(),
-        ports: vec![port("127.0.0.1", number, "tcp"), free.clone()],
-        best_effort: true,
-    };
-    let answer = ports.publish(&request).await.unwrap();
-    assert_eq!(answer.ports.len(), 1);
-    assert!(
-        answer.problems[0].contains(&number.to_string()),
-        "{:?}",
-        answer.problems
-    );
-    // What is bound stays as it is when the rest changes.
-    let request = PublishRequest {
-        ports: vec![free.clone(), free],
-        ..request
-    };
-    let later = ports.publish(&request).await.unwrap();
-    assert!(later.problems.is_empty() && later.ports.contains(&answer.ports[0]));
-    assert_eq!(later.ports.len(), 2);
 }
 
 /// PITFALLS 9.
@@ -403,103 +258,4 @@ async fn a_thousand_connections_later_no_descriptor_is_left() {
         assert!(begun.elapsed() < DEADLINE, "{} descriptors", descriptors());
         tokio::task::yield_now().await;
     }
-}
-
-#[tokio::test]
-async fn datagrams_go_both_ways_and_each_client_has_its_flow() {
-    let (ports, mut streams) = ports();
-    let address = publish_one(&ports, "udp").await;
-    let one = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let two = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    one.send_to(b"one", address).await.unwrap();
-    let mut guest_one = soon(accept(&mut streams)).await;
-    two.send_to(b"two", address).await.unwrap();
-    let mut guest_two = soon(accept(&mut streams)).await;
-    for (guest, client, word) in [
-        (&mut guest_one, &one, b"one"),
-        (&mut guest_two, &two, b"two"),
-    ] {
-        let frame = soon(read_frame(guest)).await.unwrap().unwrap();
-        assert_eq!(frame.payload.as_ref(), word);
-        write_frame(guest, Kind::Data, b"reply").await.unwrap();
-        let mut buffer = [0; 16];
-        let (count, from) = soon(client.recv_from(&mut buffer)).await.unwrap();
-        assert_eq!((&buffer[..count], from), (&b"reply"[..], address));
-    }
-}
-
-#[tokio::test]
-async fn a_flow_of_datagrams_keeps_their_bounds_up_to_the_largest_and_works_on_ipv6() {
-    let (ports, mut streams) = ports();
-    let bound = publish(&ports, "c1", &[port("::1", 0, "udp")])
-        .await
-        .unwrap();
-    let address = SocketAddr::new("::1".parse().unwrap(), bound[0].host_port as u16);
-    let client = UdpSocket::bind("[::1]:0").await.unwrap();
-    let lengths = [0, 1, 1472, 9000, 65_507];
-    let mut guest = None;
-    for length in lengths {
-        client.send_to(&vec![b'd'; length], address).await.unwrap();
-        let guest = match &mut guest {
-            Some(guest) => guest,
-            none => none.insert(soon(accept(&mut streams)).await),
-        };
-        let frame = soon(read_frame(guest)).await.unwrap().unwrap();
-        assert_eq!(frame.payload.len(), length);
-        write_frame(guest, Kind::Data, &frame.payload)
-            .await
-            .unwrap();
-        let mut buffer = vec![0; 70_000];
-        let (count, from) = soon(client.recv_from(&mut buffer)).await.unwrap();
-        assert_eq!((count, from), (length, address));
-    }
-}
-
-#[tokio::test]
-async fn a_silent_flow_ends_later_if_the_container_has_answered() {
-    let (mut ports, mut streams) = ports();
-    ports.shorten_flows(Duration::from_millis(100), Duration::from_millis(1500));
-    let address = publish_one(&ports, "udp").await;
-    let (quiet, answered) = tokio::join!(
-        UdpSocket::bind("127.0.0.1:0"),
-        UdpSocket::bind("127.0.0.1:0")
-    );
-    let (quiet, answered) = (quiet.unwrap(), answered.unwrap());
-    answered.send_to(b"ping", address).await.unwrap();
-    let mut long = soon(accept(&mut streams)).await;
-    write_frame(&mut long, Kind::Data, b"pong").await.unwrap();
-    soon(answered.recv_from(&mut [0; 8])).await.unwrap();
-    let begun = Instant::now();
-    quiet.send_to(b"ping", address).await.unwrap();
-    let mut short = soon(accept(&mut streams)).await;
-    soon(read_frame(&mut short)).await.unwrap().unwrap();
-    // The stream closes: the flow is over.
-    assert!(!matches!(soon(read_frame(&mut short)).await, Ok(Some(_))));
-    assert!(begun.elapsed() >= Duration::from_millis(100));
-    // The other one goes on, on its own stream, with its own source.
-    answered.send_to(b"again", address).await.unwrap();
-    soon(read_frame(&mut long)).await.unwrap().unwrap();
-    assert_eq!(
-        soon(read_frame(&mut long))
-            .await
-            .unwrap()
-            .unwrap()
-            .payload
-            .as_ref(),
-        b"again"
-    );
-    assert!(!matches!(soon(read_frame(&mut long)).await, Ok(Some(_))));
-    assert!(begun.elapsed() >= Duration::from_millis(1500));
-    // A new datagram is a new flow.
-    quiet.send_to(b"back", address).await.unwrap();
-    let mut third = soon(accept(&mut streams)).await;
-    assert_eq!(
-        soon(read_frame(&mut third))
-            .await
-            .unwrap()
-            .unwrap()
-            .payload
-            .as_ref(),
-        b"back"
-    );
 }
