@@ -4,11 +4,13 @@
 mod boot;
 mod breakdown;
 mod commands;
+mod control;
 mod dockerd;
 mod figure;
 mod forward;
 mod images;
 mod memory;
+mod traffic;
 mod vsock;
 
 use std::path::PathBuf;
@@ -38,6 +40,7 @@ const GROUPS: &[(&str, Group)] = &[
     ("commands", commands::measure),
     ("vsock", vsock::measure),
     ("forward", forward::measure),
+    ("traffic", traffic::measure),
     ("images", images::measure),
 ];
 

@@ -12,6 +12,7 @@ mod lifecycle;
 mod limits;
 mod ports;
 mod power_cut;
+mod publishing;
 mod registry;
 mod shares;
 mod streams;
@@ -52,6 +53,7 @@ fn main() {
         ("streams", streams::TESTS),
         ("terminal", terminal::TESTS),
         ("ports", ports::TESTS),
+        ("publishing", publishing::TESTS),
         ("shares", shares::TESTS),
         ("images", images::TESTS),
         ("lifecycle", lifecycle::TESTS),

@@ -6,6 +6,7 @@ mod engine;
 pub mod net;
 pub mod process;
 mod registry;
+pub mod server;
 pub mod wait;
 
 pub use engine::{Engine, IMAGE, Ran};

@@ -55,6 +55,12 @@ pub(crate) const RUN: &[Need] = &[
     need("mmdebstrap", &["/usr/bin/mmdebstrap"]),
 ];
 
+/// For the benchmarks alone.
+pub(crate) const BENCH: &[Need] = &[
+    need("wrk", &["/usr/bin/wrk"]),
+    need("iperf3", &["/usr/bin/iperf3"]),
+];
+
 /// For the tests alone.
 pub(crate) const TEST: &[Need] = &[
     need("docker-registry", &["/usr/bin/docker-registry"]),

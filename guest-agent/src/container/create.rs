@@ -46,12 +46,13 @@ impl Containers {
         self.resolve_modes(&mut spec)?;
         check_names(&spec)?;
         let mut warnings = limits::warnings(&spec.resources.clone().unwrap_or_default());
-        if !spec.ports.is_empty() && mode != NetworkMode::Bridge {
+        if mode != NetworkMode::Bridge && (!spec.ports.is_empty() || spec.publish_all) {
             let network = &spec.network;
             warnings.push(format!(
                 "Published ports are discarded when using {network} network mode"
             ));
             spec.ports.clear();
+            spec.publish_all = false;
         }
         let id = name::new_id().map_err(|error| Error::io("making up an id", error))?;
         let name = self.registry().take_name(&spec.name, &id)?;

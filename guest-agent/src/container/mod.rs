@@ -28,6 +28,7 @@ mod logging;
 mod mount;
 mod mounts;
 mod name;
+mod own_network;
 mod pause;
 mod policy;
 mod prune;
@@ -70,6 +71,7 @@ pub(crate) use files::{CommitOptions, CopyInOptions};
 pub(crate) use log::{Changes, Entry, LogReader};
 pub(crate) use logging::keeps as keeps_log;
 pub(crate) use record::{Paths, Record, Status};
+pub(crate) use start::CGROUP;
 pub(crate) use wait::Condition;
 
 use registry::Registry;

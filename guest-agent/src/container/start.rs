@@ -20,7 +20,7 @@ use crate::runtime::{Cgroup, ShimConfig, ShimError};
 /// The cgroup of all containers. Not the agent's own: a cgroup that hands
 /// controllers on may hold no process itself (cgroup-v2.rst, "No Internal
 /// Process Constraint").
-pub(super) const CGROUP: &str = "/wherry-containers";
+pub(crate) const CGROUP: &str = "/wherry-containers";
 
 impl Containers {
     /// Starts a container. Fine if it runs.

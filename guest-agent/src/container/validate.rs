@@ -81,7 +81,22 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
     for wanted in &spec.volumes_from {
         parse_volumes_from(wanted)?;
     }
+    for exposed in &spec.exposed_ports {
+        exposed_port(exposed)?;
+    }
     ports(&spec.ports)
+}
+
+/// Parses `"80/tcp"`.
+fn exposed_port(text: &str) -> Result<(), Error> {
+    let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+    let is_port = digits && number.parse::<u16>().is_ok_and(|number| number > 0);
+    if is_port && matches!(protocol, "tcp" | "udp" | "sctp") {
+        Ok(())
+    } else {
+        invalid(format!("invalid exposed port: {text:?}"))
+    }
 }
 
 /// Checks `KEY=value` texts, of a container or an exec.
@@ -165,6 +180,10 @@ pub(super) fn ports(ports: &[PortBinding]) -> Result<(), Error> {
         }
         if port.host_port > 65535 {
             return invalid(format!("invalid host port: {}", port.host_port));
+        }
+        let last = port.host_port_last;
+        if last > 65535 || last != 0 && last < port.host_port.max(1) {
+            return invalid(format!("invalid range of host ports, to {last}"));
         }
         if !matches!(port.protocol.as_str(), "" | "tcp" | "udp") {
             return invalid(format!(

@@ -39,6 +39,12 @@ impl Cgroup {
         }
     }
 
+    /// Returns its directory.
+    #[must_use]
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Tells whether it is there.
     #[must_use]
     pub(crate) fn exists(&self) -> bool {

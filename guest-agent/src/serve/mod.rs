@@ -27,6 +27,7 @@ use wherry_proto::{GRPC_PORT, GRPC_SOCKET, HOST_MOUNT, MAX_MESSAGE, STREAM_PORT,
 use crate::container::{Containers, Places};
 use crate::event::Events;
 use crate::image::Store;
+use crate::listening::Listening;
 use crate::network::{Network, Options as NetworkOptions};
 use crate::registry::Pulls;
 use listener::Listener;
@@ -45,6 +46,7 @@ pub(crate) struct Agent {
     images: Arc<Store>,
     pulls: Pulls,
     containers: Arc<Containers>,
+    listening: Listening,
     /// Becomes true when the agent is to end.
     ending: watch::Sender<bool>,
 }
@@ -137,6 +139,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         images,
         pulls,
         containers,
+        listening: Listening::default(),
         ending: watch::Sender::new(false),
     });
     tokio::spawn(stream::serve(agent.clone(), streams));

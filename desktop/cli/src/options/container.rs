@@ -13,7 +13,7 @@ use super::limits::{FixedLimitOptions, LimitOptions};
 use super::logging::LoggingOptions;
 use super::mount::{parse_mount, parse_tmpfs, parse_volume};
 use super::number::parse_patience;
-use super::publish::{self, Published};
+use super::publish::PublishOptions;
 use super::restart::{RestartPolicy, parse_restart};
 use crate::failure::Failure;
 
@@ -60,9 +60,8 @@ pub(crate) struct ContainerOptions {
     #[arg(long, value_name = "PATH[:OPTIONS]", value_parser = parse_tmpfs)]
     tmpfs: Vec<Mount>,
 
-    /// Publish a port of the container on the host
-    #[arg(short, long, value_name = "[[ADDRESS:]HOST:]PORT[/udp]", value_parser = publish::parse)]
-    publish: Vec<Published>,
+    #[command(flatten)]
+    publish: PublishOptions,
 
     /// The folder that the command runs in
     #[arg(short, long, value_name = "PATH", value_parser = parse_folder)]
@@ -233,11 +232,6 @@ impl ContainerOptions {
                 .chain(&self.tmpfs)
                 .cloned()
                 .collect(),
-            ports: self
-                .publish
-                .iter()
-                .flat_map(|published| published.0.clone())
-                .collect(),
             network: text(&self.network),
             resources: Some(resources),
             ulimits: self.fixed_limits.ulimit.clone(),
@@ -259,6 +253,7 @@ impl ContainerOptions {
             health_check: self.health.check()?,
             ..ContainerSpec::default()
         };
+        self.publish.add_to(&mut spec);
         self.isolation.add_to(&mut spec)?;
         Ok(spec)
     }

@@ -201,12 +201,15 @@ fn continues(first: &PortBinding, count: u32, next: &PortBinding) -> bool {
         && next.host_port == host
 }
 
-fn exposed_ports(container: &Container) -> Vec<String> {
-    container
-        .image_config
-        .as_ref()
-        .map(|config| config.exposed_ports.clone())
-        .unwrap_or_default()
+/// Returns the ports that the image and the user exposed, `"80/tcp"`.
+pub(crate) fn exposed_ports(container: &Container) -> Vec<String> {
+    let image = container.image_config.iter();
+    let own = container.spec.iter();
+    image
+        .flat_map(|config| &config.exposed_ports)
+        .chain(own.flat_map(|spec| &spec.exposed_ports))
+        .cloned()
+        .collect()
 }
 
 /// Returns a container in the shape of `docker inspect`.
@@ -315,6 +318,7 @@ fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> V
     let exposed: Map<String, Value> = image
         .exposed_ports
         .iter()
+        .chain(&spec.exposed_ports)
         .cloned()
         .chain(spec.ports.iter().map(port_name))
         .map(|port| (port, json!({})))
@@ -370,9 +374,10 @@ fn port_name(binding: &PortBinding) -> String {
 pub(super) fn port_map(bindings: &[PortBinding]) -> Map<String, Value> {
     let mut map = Map::new();
     for binding in bindings {
-        let host = match binding.host_port {
-            0 => String::new(),
-            port => port.to_string(),
+        let host = match (binding.host_port, binding.host_port_last) {
+            (0, _) => String::new(),
+            (port, 0) => port.to_string(),
+            (first, last) => format!("{first}-{last}"),
         };
         let entry = map.entry(port_name(binding)).or_insert_with(|| json!([]));
         if let Value::Array(hosts) = entry {
@@ -399,6 +404,7 @@ mod tests {
             protocol: "tcp".to_owned(),
             host_address: host_address.to_owned(),
             host_port,
+            host_port_last: 0,
         }
     }
 

@@ -22,6 +22,7 @@ pub(super) fn host_config(spec: &ContainerSpec) -> Value {
         "VolumesFrom": spec.volumes_from,
         "NetworkMode": network(spec),
         "PortBindings": port_map(&spec.ports),
+        "PublishAllPorts": spec.publish_all,
         "RestartPolicy": {
             "Name": match spec.restart_policy.as_str() { "" => "no", name => name },
             "MaximumRetryCount": spec.restart_retries,

@@ -14,7 +14,9 @@ mod table;
 mod template;
 mod volume;
 
-pub(crate) use container::{inspect as inspect_container, row as container_row, status_name};
+pub(crate) use container::{
+    exposed_ports, inspect as inspect_container, row as container_row, status_name,
+};
 pub(crate) use event::{fields as event_fields, json as event_json, line as event_line};
 pub(crate) use health::word as health_word;
 pub(crate) use human::duration as human_duration;

@@ -334,6 +334,16 @@ impl Engine for State {
 
 #[tonic::async_trait]
 impl Containers for State {
+    type WatchListeningStream = tokio_stream::Empty<Result<v1::Listening, Status>>;
+    async fn watch_listening(
+        &self,
+        _: Request<v1::WatchListeningRequest>,
+    ) -> Answer<Self::WatchListeningStream> {
+        not_here()
+    }
+    async fn note_ports(&self, _: Request<v1::NotePortsRequest>) -> Answer<v1::NotePortsResponse> {
+        not_here()
+    }
     async fn create(
         &self,
         request: Request<v1::CreateContainerRequest>,

@@ -13,12 +13,11 @@ use tonic::Status;
 use tonic::transport::Channel;
 use wherry_client::{ChannelError, Home, channel};
 use wherry_proto::v1::machine_client::MachineClient;
-use wherry_proto::v1::system_client::SystemClient;
 use wherry_proto::v1::{
-    EventsRequest, MachineProgress, MachineState, MachineStatusRequest, MachineStatusResponse,
-    StopMachineRequest,
+    MachineProgress, MachineState, MachineStatusRequest, MachineStatusResponse, StopMachineRequest,
 };
 
+use super::follow;
 use super::forward::chain;
 use super::ports::Ports;
 
@@ -27,10 +26,6 @@ const PROCESS_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How often a process that starts or ends is looked at.
 const POLL: Duration = Duration::from_millis(5);
-
-/// How long to wait before asking again for the events of a guest that does not
-/// answer.
-const EVENTS_RETRY: Duration = Duration::from_millis(250);
 
 pub(super) struct MachineLink {
     home: Home,
@@ -370,7 +365,7 @@ impl MachineLink {
         if watcher.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        *watcher = Some(tokio::spawn(follow_events(
+        *watcher = Some(tokio::spawn(follow::events(
             self.home.clone(),
             self.ports.clone(),
         )));
@@ -392,42 +387,6 @@ impl Drop for MachineLink {
     fn drop(&mut self) {
         self.stop_watching();
     }
-}
-
-async fn follow_events(home: Home, ports: Ports) {
-    loop {
-        let guest = match channel(&home.agent_socket()).await {
-            Ok(guest) => guest,
-            Err(error) => {
-                tracing::info!("no more events: {}", chain(&error));
-                return;
-            }
-        };
-        if let Err(status) = follow_connection(guest, &ports).await {
-            tracing::debug!(%status, "the guest's events broke off");
-        }
-        // `serve` may have died; init starts it again.
-        tokio::time::sleep(EVENTS_RETRY).await;
-    }
-}
-
-async fn follow_connection(guest: Channel, ports: &Ports) -> Result<(), Status> {
-    let mut events = SystemClient::new(guest.clone())
-        .events(EventsRequest::default())
-        .await?
-        .into_inner();
-    while let Some(event) = events.message().await? {
-        match (event.r#type.as_str(), event.action.as_str()) {
-            ("ready", _) => {
-                ports.settle_all(&guest).await?;
-                ports.complete_all(&guest).await?;
-            }
-            ("container", "start") => ports.complete(&event.id, guest.clone()).await?,
-            ("container", "die" | "destroy") => ports.settle(&event.id, guest.clone()).await?,
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 async fn report(

@@ -6,7 +6,9 @@
 
 mod containers;
 mod engine_service;
+mod follow;
 mod forward;
+mod listening;
 mod machine;
 mod ports;
 pub(crate) mod shares;

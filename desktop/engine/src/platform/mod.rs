@@ -23,6 +23,16 @@ pub(crate) enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// Returns its name as in `8080:80/tcp`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 /// Returns what changes with every boot of the host; empty where that is not known.
 pub(crate) fn boot_id() -> String {
     imp::boot_id()
@@ -62,4 +72,15 @@ pub(crate) fn allocated(path: &Path) -> u64 {
 /// tells.
 pub(crate) fn port_owner(protocol: Protocol, address: SocketAddr) -> Option<String> {
     imp::port_owner(protocol, address)
+}
+
+/// Tells whether a socket could not be made because the host does not have its
+/// family of addresses.
+pub(crate) fn has_no_family(error: &std::io::Error) -> bool {
+    #[cfg(unix)]
+    let code = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    // WSAEAFNOSUPPORT.
+    #[cfg(not(unix))]
+    let code = 10_047;
+    error.raw_os_error() == Some(code)
 }

@@ -134,8 +134,11 @@ fn config(record: &Record) -> ImageConfig {
         }
     }
     config.labels.extend(spec.labels.clone());
-    for port in &spec.ports {
-        let port = format!("{}/{}", port.container_port, port.protocol);
+    let published = spec
+        .ports
+        .iter()
+        .map(|port| format!("{}/{}", port.container_port, port.protocol));
+    for port in spec.exposed_ports.iter().cloned().chain(published) {
         if !config.exposed_ports.contains(&port) {
             config.exposed_ports.push(port);
         }
