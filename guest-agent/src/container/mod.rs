@@ -27,6 +27,7 @@ mod log;
 mod mount;
 mod mounts;
 mod name;
+mod network;
 mod pause;
 mod policy;
 mod prune;
