@@ -10,6 +10,7 @@ use super::health::HealthOptions;
 use super::isolation::IsolationOptions;
 use super::limits::{FixedLimitOptions, LimitOptions};
 use super::mount::{parse_mount, parse_tmpfs, parse_volume};
+use super::network::NetworkOptions;
 use super::publish::{self, Published};
 use super::restart::{RestartPolicy, parse_restart};
 use crate::failure::Failure;
@@ -91,9 +92,8 @@ pub(crate) struct ContainerOptions {
     #[command(flatten)]
     fixed_limits: FixedLimitOptions,
 
-    /// The network: bridge, host, none or container:NAME
-    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
-    network: Option<String>,
+    #[command(flatten)]
+    network: NetworkOptions,
 
     #[command(flatten)]
     isolation: IsolationOptions,
@@ -223,7 +223,6 @@ impl ContainerOptions {
                 .iter()
                 .flat_map(|published| published.0.clone())
                 .collect(),
-            network: text(&self.network),
             resources: Some(resources),
             ulimits: self.fixed_limits.ulimit.clone(),
             oom_score_adj: self.fixed_limits.oom_score_adj.unwrap_or(0),
@@ -244,6 +243,7 @@ impl ContainerOptions {
             health_check: self.health.check()?,
             ..ContainerSpec::default()
         };
+        self.network.add_to(&mut spec)?;
         self.isolation.add_to(&mut spec)?;
         Ok(spec)
     }

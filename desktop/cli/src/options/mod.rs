@@ -8,6 +8,7 @@ mod health;
 mod isolation;
 mod limits;
 mod mount;
+mod network;
 mod number;
 mod publish;
 mod restart;

@@ -12,6 +12,7 @@ use wherry_proto::v1::{
 
 use super::health;
 use super::human;
+use super::network;
 use super::reference::short_id;
 
 /// The longest command in a table, characters.
@@ -64,7 +65,7 @@ pub(crate) fn row(container: &Container, full: bool, now: SystemTime) -> Value {
         "LocalVolumes": volumes.to_string(),
         "Mounts": mounts.join(","),
         "Names": container.name,
-        "Networks": network(&spec),
+        "Networks": network::names(&spec).join(","),
         "Ports": ports(container),
         "RunningFor": format!("{} ago", human::since(container.created.as_ref(), now)),
         "State": status_name(container.status()),
@@ -83,13 +84,6 @@ fn mount_source(mount: &Mount) -> &str {
         &mount.source
     } else {
         &mount.host_source
-    }
-}
-
-fn network(spec: &ContainerSpec) -> &str {
-    match spec.network.as_str() {
-        "" => "bridge",
-        network => network,
     }
 }
 
@@ -275,7 +269,7 @@ fn host_config(spec: &ContainerSpec) -> Value {
     json!({
         "Binds": binds,
         "VolumesFrom": spec.volumes_from,
-        "NetworkMode": network(spec),
+        "NetworkMode": network::mode(spec),
         "PortBindings": port_map(&spec.ports),
         "RestartPolicy": {
             "Name": match spec.restart_policy.as_str() { "" => "no", name => name },
@@ -285,6 +279,8 @@ fn host_config(spec: &ContainerSpec) -> Value {
         "CapAdd": spec.cap_add,
         "CapDrop": spec.cap_drop,
         "Dns": spec.dns,
+        "DnsOptions": spec.dns_options,
+        "DnsSearch": spec.dns_search,
         "ExtraHosts": spec.extra_hosts,
         "Privileged": spec.privileged,
         "ReadonlyRootfs": spec.read_only,
@@ -422,19 +418,16 @@ fn network_settings(container: &Container, spec: &ContainerSpec) -> Value {
     for exposed in exposed_ports(container) {
         ports.entry(exposed).or_insert(Value::Null);
     }
-    let endpoint = json!({
-        "IPAddress": container.ip_address,
-        "IPPrefixLen": container.prefix_length,
-        "Gateway": container.gateway,
-        "MacAddress": container.mac_address,
-    });
+    let first = container.endpoints.first();
+    let endpoint = first.map_or("", |place| place.endpoint.as_str());
     json!({
         "IPAddress": container.ip_address,
         "IPPrefixLen": container.prefix_length,
         "Gateway": container.gateway,
         "MacAddress": container.mac_address,
+        "EndpointID": endpoint,
         "Ports": ports,
-        "Networks": { network(spec): endpoint },
+        "Networks": network::places(container, spec),
     })
 }
 
@@ -510,6 +503,16 @@ mod tests {
             pid: 42,
             created: time(1_700_000_000),
             started: time(1_700_000_060),
+            endpoints: vec![wherry_proto::v1::NetworkEndpoint {
+                network: "a".repeat(64),
+                network_name: "bridge".to_owned(),
+                endpoint: "e".repeat(64),
+                ip_address: "172.17.0.2".to_owned(),
+                prefix_length: 16,
+                gateway: "172.17.0.1".to_owned(),
+                names: vec!["web".to_owned()],
+                ..Default::default()
+            }],
             ip_address: "172.17.0.2".to_owned(),
             gateway: "172.17.0.1".to_owned(),
             prefix_length: 16,
