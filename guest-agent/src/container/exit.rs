@@ -68,8 +68,10 @@ impl Containers {
             let cell = container.cell();
             cell.record.spec.auto_remove && !cell.stays
         };
+        let left = container.record().state.endpoints;
         let again = self.record_end(container, &status);
         self.publish_end(container, &status);
+        self.publish_networks(container, "disconnect", &left);
         if let Some(pause) = again {
             self.restart_after(container, pause);
         }

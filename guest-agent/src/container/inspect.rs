@@ -111,6 +111,7 @@ impl Container {
             mounts,
             restart_count: state.restart_count,
             health,
+            endpoints: state.endpoints,
         }
     }
 }

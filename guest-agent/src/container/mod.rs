@@ -28,6 +28,7 @@ mod logging;
 mod mount;
 mod mounts;
 mod name;
+mod network;
 mod own_network;
 mod pause;
 mod policy;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use wherry_proto::v1::{ContainerSpec, ImageConfig, PortBinding};
+use wherry_proto::v1::{ContainerSpec, ImageConfig, NetworkEndpoint, PortBinding};
 
 use super::error::Error;
 use super::mount::ResolvedMount;
@@ -68,6 +68,8 @@ pub(crate) struct State {
     /// As bound on the host.
     pub(crate) ports: Vec<PortBinding>,
     pub(crate) address: Address,
+    /// Its places on bridge networks.
+    pub(crate) endpoints: Vec<NetworkEndpoint>,
 }
 
 impl State {
@@ -81,6 +83,7 @@ impl State {
         self.pid = 0;
         self.shim_pid = 0;
         self.address = Address::default();
+        self.endpoints.clear();
     }
 
     /// Tells whether it runs, or waits for its restart.

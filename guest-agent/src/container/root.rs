@@ -14,7 +14,7 @@ use super::record::{Paths, Record};
 use super::volume::Volumes;
 use super::{Places, chain, system};
 use crate::image::{self, Store};
-use crate::network::{Attachment, hosts, resolv_conf};
+use crate::network::{Attachment, ResolverOptions, hosts, resolv_conf};
 use crate::runtime::spec::{self, MountKind, MountPoint};
 
 /// What a container's root holds, once it is mounted.
@@ -178,6 +178,11 @@ pub(super) fn network_files(
     paths: &Paths,
 ) -> Result<Vec<MountPoint>, Error> {
     let invalid = |error| Error::Invalid(chain(&error));
+    let resolver = ResolverOptions {
+        servers: &record.spec.dns,
+        search: &record.spec.dns_search,
+        options: &record.spec.dns_options,
+    };
     let files = [
         (
             "hosts",
@@ -185,7 +190,7 @@ pub(super) fn network_files(
         ),
         (
             "resolv.conf",
-            resolv_conf(attachment, &record.spec.dns).map_err(invalid)?,
+            resolv_conf(attachment, resolver).map_err(invalid)?,
         ),
         ("hostname", format!("{}\n", record.hostname)),
     ];

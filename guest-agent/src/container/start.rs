@@ -7,13 +7,13 @@ use wherry_proto::v1::{PortBinding, Resources};
 
 use super::error::Error;
 use super::exec::terminal_size;
-use super::record::{Address, Record, Status, now};
+use super::network::network_error;
+use super::record::{Record, Status, now};
 use super::root::{self, Root};
 use super::{
     Container, Containers, blocking, chain, isolation, limits, logging, system, to_the_end,
     validate,
 };
-use crate::network::{Attachment, NetworkError, SetupRequest};
 use crate::runtime::spec::{self, ContainerDescription, Namespace, NetworkNamespace};
 use crate::runtime::{Cgroup, ShimConfig, ShimError};
 
@@ -86,11 +86,7 @@ impl Containers {
     ) -> Result<(), Error> {
         let record = container.record();
         let begun = std::time::Instant::now();
-        let request = SetupRequest {
-            id: record.id.clone(),
-            names: vec![record.name.clone(), record.hostname.clone()],
-            mode: self.network_mode(&record.spec)?,
-        };
+        let request = self.setup_request(&record)?;
         let prepared = {
             let (containers, record, paths) =
                 (self.clone(), record.clone(), container.paths.clone());
@@ -183,9 +179,11 @@ impl Containers {
                 record.state.restart_pause_ms = 0;
             }
             record.state.ports = ports;
-            record.state.address = address(&attachment);
+            record.state.place(&attachment);
         })?;
         container.phase.send_modify(|phase| phase.starts += 1);
+        let joined = container.record().state.endpoints;
+        self.publish_networks(container, "connect", &joined);
         self.publish(container, "start", &[]);
         self.check_health(container);
         tracing::debug!(
@@ -302,29 +300,9 @@ async fn timed<T>(future: impl Future<Output = T>) -> (T, std::time::Duration) {
     (future.await, begun.elapsed())
 }
 
-fn address(attachment: &Attachment) -> Address {
-    let text = |address: Option<std::net::Ipv4Addr>| address.map(|address| address.to_string());
-    Address {
-        ip: text(attachment.address).unwrap_or_default(),
-        prefix_length: attachment.prefix_length.into(),
-        gateway: text(attachment.gateway).unwrap_or_default(),
-        mac: attachment.mac.clone().unwrap_or_default(),
-    }
-}
-
 fn start_error(error: &ShimError) -> Error {
     Error::Start {
         exit_code: error.exit_code(),
         message: chain(error),
-    }
-}
-
-fn network_error(error: NetworkError) -> Error {
-    match error {
-        NetworkError::UnknownNetwork(name) => Error::NoSuchNetwork(name),
-        NetworkError::TargetNotRunning(_) | NetworkError::BridgeDisabled => {
-            Error::State(chain(&error))
-        }
-        error => Error::Internal(chain(&error)),
     }
 }

@@ -255,11 +255,12 @@ fn matches(filters: &[Filter], container: &Container) -> bool {
         Filter::Volume(wanted) => mounts()
             .any(|mount| [&mount.source, &mount.host_source, &mount.target].contains(&wanted)),
         Filter::Network(wanted) => container.spec.as_ref().is_some_and(|spec| {
-            let network = match spec.network.as_str() {
-                "" => "bridge",
-                network => network,
-            };
-            network == wanted
+            let names = output::network_names(spec);
+            let ids = container.endpoints.iter();
+            names.contains(&wanted.as_str())
+                || ids
+                    .map(|place| &place.network)
+                    .any(|id| wanted.len() >= 12 && id.starts_with(wanted.as_str()))
         }),
         Filter::Publish(wanted) => {
             published().any(|port| wanted.contain(port.container_port, &port.protocol))

@@ -12,6 +12,7 @@ use super::isolation::IsolationOptions;
 use super::limits::{FixedLimitOptions, LimitOptions};
 use super::logging::LoggingOptions;
 use super::mount::{parse_mount, parse_tmpfs, parse_volume};
+use super::network::NetworkOptions;
 use super::number::parse_patience;
 use super::publish::PublishOptions;
 use super::restart::{RestartPolicy, parse_restart};
@@ -97,9 +98,8 @@ pub(crate) struct ContainerOptions {
     #[command(flatten)]
     fixed_limits: FixedLimitOptions,
 
-    /// The network: bridge, host, none or container:NAME
-    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
-    network: Option<String>,
+    #[command(flatten)]
+    network: NetworkOptions,
 
     #[command(flatten)]
     isolation: IsolationOptions,
@@ -232,7 +232,6 @@ impl ContainerOptions {
                 .chain(&self.tmpfs)
                 .cloned()
                 .collect(),
-            network: text(&self.network),
             resources: Some(resources),
             ulimits: self.fixed_limits.ulimit.clone(),
             oom_score_adj: self.fixed_limits.oom_score_adj.unwrap_or(0),
@@ -254,6 +253,7 @@ impl ContainerOptions {
             ..ContainerSpec::default()
         };
         self.publish.add_to(&mut spec);
+        self.network.add_to(&mut spec)?;
         self.isolation.add_to(&mut spec)?;
         Ok(spec)
     }

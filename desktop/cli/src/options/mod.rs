@@ -10,6 +10,7 @@ mod isolation;
 mod limits;
 mod logging;
 mod mount;
+mod network;
 mod number;
 mod publish;
 mod refused;

@@ -10,6 +10,7 @@ use wherry_proto::v1::{Container, ContainerSpec, ImageConfig, Mount, MountPoint,
 use super::health;
 use super::host_config::host_config;
 use super::human;
+use super::network;
 use super::reference::short_id;
 
 /// The longest command in a table, characters.
@@ -62,7 +63,7 @@ pub(crate) fn row(container: &Container, full: bool, now: SystemTime) -> Value {
         "LocalVolumes": volumes.to_string(),
         "Mounts": mounts.join(","),
         "Names": container.name,
-        "Networks": network(&spec),
+        "Networks": network::names(&spec).join(","),
         "Ports": ports(container),
         "RunningFor": format!("{} ago", human::since(container.created.as_ref(), now)),
         "State": status_name(container.status()),
@@ -81,13 +82,6 @@ pub(super) fn mount_source(mount: &Mount) -> &str {
         &mount.source
     } else {
         &mount.host_source
-    }
-}
-
-pub(super) fn network(spec: &ContainerSpec) -> &str {
-    match spec.network.as_str() {
-        "" => "bridge",
-        network => network,
     }
 }
 
@@ -351,19 +345,16 @@ fn network_settings(container: &Container, spec: &ContainerSpec) -> Value {
     for exposed in exposed_ports(container) {
         ports.entry(exposed).or_insert(Value::Null);
     }
-    let endpoint = json!({
-        "IPAddress": container.ip_address,
-        "IPPrefixLen": container.prefix_length,
-        "Gateway": container.gateway,
-        "MacAddress": container.mac_address,
-    });
+    let first = container.endpoints.first();
+    let endpoint = first.map_or("", |place| place.endpoint.as_str());
     json!({
         "IPAddress": container.ip_address,
         "IPPrefixLen": container.prefix_length,
         "Gateway": container.gateway,
         "MacAddress": container.mac_address,
+        "EndpointID": endpoint,
         "Ports": ports,
-        "Networks": { network(spec): endpoint },
+        "Networks": network::places(container, spec),
     })
 }
 
@@ -441,6 +432,16 @@ mod tests {
             pid: 42,
             created: time(1_700_000_000),
             started: time(1_700_000_060),
+            endpoints: vec![wherry_proto::v1::NetworkEndpoint {
+                network: "a".repeat(64),
+                network_name: "bridge".to_owned(),
+                endpoint: "e".repeat(64),
+                ip_address: "172.17.0.2".to_owned(),
+                prefix_length: 16,
+                gateway: "172.17.0.1".to_owned(),
+                names: vec!["web".to_owned()],
+                ..Default::default()
+            }],
             ip_address: "172.17.0.2".to_owned(),
             gateway: "172.17.0.1".to_owned(),
             prefix_length: 16,

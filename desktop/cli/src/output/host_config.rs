@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use wherry_proto::v1::mount::Kind;
 use wherry_proto::v1::{ContainerSpec, Device, Mount, ThrottleDevice, Ulimit};
 
-use super::container::{mount_source, network, port_map};
+use super::container::{mount_source, port_map};
 
 /// Returns what `docker inspect` has as `HostConfig`.
 pub(super) fn host_config(spec: &ContainerSpec) -> Value {
@@ -20,7 +20,7 @@ pub(super) fn host_config(spec: &ContainerSpec) -> Value {
     let mut config = json!({
         "Binds": binds,
         "VolumesFrom": spec.volumes_from,
-        "NetworkMode": network(spec),
+        "NetworkMode": super::network::mode(spec),
         "PortBindings": port_map(&spec.ports),
         "PublishAllPorts": spec.publish_all,
         "RestartPolicy": {
@@ -31,6 +31,8 @@ pub(super) fn host_config(spec: &ContainerSpec) -> Value {
         "CapAdd": spec.cap_add,
         "CapDrop": spec.cap_drop,
         "Dns": spec.dns,
+        "DnsOptions": spec.dns_options,
+        "DnsSearch": spec.dns_search,
         "ExtraHosts": spec.extra_hosts,
         "Privileged": spec.privileged,
         "ReadonlyRootfs": spec.read_only,

@@ -1,6 +1,7 @@
 //! An engine that speaks the real protocol on real sockets and plays its
 //! containers from a script: the command's first word says what each does.
 
+mod networks;
 mod system;
 mod volumes;
 
@@ -18,6 +19,7 @@ use wherry_proto::frame::{self, Kind};
 use wherry_proto::v1::containers_server::{Containers, ContainersServer};
 use wherry_proto::v1::engine_server::{Engine, EngineServer};
 use wherry_proto::v1::images_server::{Images, ImagesServer};
+use wherry_proto::v1::networks_server::NetworksServer;
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::system_server::SystemServer;
 use wherry_proto::v1::volumes_server::VolumesServer;
@@ -35,6 +37,8 @@ pub struct Asked {
     pub pulled: Vec<v1::PullImageRequest>,
     pub tagged: Vec<v1::TagImageRequest>,
     pub pruned: Vec<v1::PruneImagesRequest>,
+    pub networks: Vec<v1::CreateNetworkRequest>,
+    pub connected: Vec<v1::ConnectNetworkRequest>,
 }
 
 /// One container on its script.
@@ -75,6 +79,7 @@ impl ScriptedEngine {
                 .add_service(ContainersServer::new(state.clone()))
                 .add_service(ImagesServer::new(state.clone()))
                 .add_service(VolumesServer::new(state.clone()))
+                .add_service(NetworksServer::new(state.clone()))
                 .add_service(SystemServer::new(state.clone()));
             tokio::spawn(server.serve_with_incoming(local::incoming(listener)));
             let streams = local::listen(&home.stream_socket()).await.unwrap();

@@ -3,6 +3,8 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
+mod routes;
+#[cfg(target_os = "linux")]
 use linux as imp;
 #[cfg(not(target_os = "linux"))]
 mod other;
@@ -66,6 +68,12 @@ pub(crate) fn resident(processes: &[u32]) -> u64 {
 /// Returns the bytes that a sparse file takes on its disk.
 pub(crate) fn allocated(path: &Path) -> u64 {
     imp::allocated(path)
+}
+
+/// Returns the networks that the host has routes to, VPNs' among them, as
+/// "10.8.0.0/16"; those of default routes are not among them.
+pub(crate) fn routes() -> Vec<String> {
+    imp::routes()
 }
 
 /// Returns the program that holds a port, `"nginx (pid 7)"`, if the platform
