@@ -53,7 +53,7 @@ fn a_wrong_command_line_is_one_line_and_125() {
         "run",
         "run --bad image",
         "run -p 80:99999 image",
-        "run -p 8000-8010:80 image",
+        "run -p 8000-8010:80-81 image",
         "run -v src/app:/data image",
         "run -v /a:b image",
         "run --mount type=bind,target=/x image",
