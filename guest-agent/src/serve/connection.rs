@@ -76,18 +76,44 @@ impl Connection {
         usize::try_from(length).map_err(|_| io::Error::last_os_error())
     }
 
-    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        // SAFETY: the bytes are valid for reads of their length.
-        let length = unsafe {
-            libc::send(
-                self.socket.get_ref().as_raw_fd(),
-                bytes.as_ptr().cast(),
-                bytes.len(),
-                libc::MSG_NOSIGNAL,
-            )
-        };
-        usize::try_from(length).map_err(|_| io::Error::last_os_error())
+    /// Has `send` write once the socket takes bytes, and again after what passes.
+    fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        mut send: impl FnMut(&OwnedFd) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
+            let mut guard = ready!(self.socket.poll_write_ready(context))?;
+            match guard.try_io(|socket| send(socket.get_ref())) {
+                Ok(Ok(length)) => return Poll::Ready(Ok(length)),
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The kernel was out of buffers for a moment (seen with vsock):
+                // the connection is whole.
+                Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.pause = Some(Box::pin(tokio::time::sleep(NO_BUFFER_PAUSE)));
+                }
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
+                Err(_would_block) => {}
+            }
+        }
     }
+}
+
+fn send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the bytes are valid for reads of their length.
+    let length = unsafe {
+        libc::send(
+            socket.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_NOSIGNAL,
+        )
+    };
+    usize::try_from(length).map_err(|_| io::Error::last_os_error())
 }
 
 impl AsyncRead for Connection {
@@ -117,24 +143,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(context));
-                self.pause = None;
-            }
-            let mut guard = ready!(self.socket.poll_write_ready(context))?;
-            match guard.try_io(|_| self.send(bytes)) {
-                Ok(Ok(length)) => return Poll::Ready(Ok(length)),
-                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The kernel was out of buffers for a moment (seen with vsock):
-                // the connection is whole.
-                Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    self.pause = Some(Box::pin(tokio::time::sleep(NO_BUFFER_PAUSE)));
-                }
-                Ok(Err(error)) => return Poll::Ready(Err(error)),
-                Err(_would_block) => {}
-            }
-        }
+        self.poll_send(context, |socket| send(socket, bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -159,4 +168,42 @@ impl Connected for Connection {
     type ConnectInfo = ();
 
     fn connect_info(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    /// PITFALLS 6.
+    #[tokio::test]
+    async fn a_write_for_which_there_was_no_buffer_is_done_again() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut connection = Connection::new(ours.into()).unwrap();
+        let mut refusals = 3;
+        let began = std::time::Instant::now();
+        let sent = std::future::poll_fn(|context| {
+            connection.poll_send(context, |socket| {
+                if refusals > 0 {
+                    refusals -= 1;
+                    return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
+                }
+                send(socket, b"whole")
+            })
+        });
+        assert_eq!(sent.await.unwrap(), 5);
+        // It was not asked again and again without a pause.
+        assert!(began.elapsed() >= 3 * NO_BUFFER_PAUSE);
+    }
+
+    #[tokio::test]
+    async fn a_write_to_nobody_fails() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut connection = Connection::new(ours.into()).unwrap();
+        drop(theirs);
+        let sent = std::future::poll_fn(|context| {
+            connection.poll_send(context, |socket| send(socket, b"lost"))
+        });
+        assert_eq!(sent.await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
 }

@@ -216,8 +216,12 @@ impl Stream {
 
     /// Sends what waits, as far as the socket takes it.
     pub(super) fn flush(&mut self) {
+        self.flush_by(|mut socket, bytes| socket.write(bytes));
+    }
+
+    fn flush_by(&mut self, mut write: impl FnMut(&File, &[u8]) -> io::Result<usize>) {
         while self.pending() > 0 && !self.broken {
-            match self.socket.write(&self.outgoing[self.written..]) {
+            match write(&self.socket, &self.outgoing[self.written..]) {
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -269,5 +273,26 @@ impl Drop for Stream {
     fn drop(&mut self) {
         // A process being created may hold a copy of the descriptor for a moment.
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    /// PITFALLS 6.
+    #[test]
+    fn what_there_was_no_buffer_for_waits() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut stream = Stream::accept(ours.into(), AttachOptions::default()).unwrap();
+        theirs.read_exact(&mut [0; 4]).unwrap();
+        stream.queue(b"whole");
+        stream.flush_by(|_, _| Err(io::Error::from_raw_os_error(libc::ENOBUFS)));
+        assert!(!stream.broken);
+        stream.flush();
+        let mut bytes = [0; 5];
+        theirs.read_exact(&mut bytes).unwrap();
+        assert_eq!((&bytes, stream.pending()), (b"whole", 0));
     }
 }
