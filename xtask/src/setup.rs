@@ -65,6 +65,7 @@ pub(crate) const BENCH: &[Need] = &[
 pub(crate) const TEST: &[Need] = &[
     need("docker-registry", &["/usr/bin/docker-registry"]),
     need("skopeo", &["/usr/bin/skopeo"]),
+    need("openssl", &["/usr/bin/openssl"]),
 ];
 
 /// For the fuzzer, whose loop is written in C++.
