@@ -154,7 +154,7 @@ async fn find(
             name: name.to_owned(),
         };
         match connection.images().inspect(request).await {
-            Ok(image) => return Ok(output::inspect_image(&image.into_inner())),
+            Ok(image) => return Ok(wherry_docker::image::inspect(&image.into_inner())),
             // A name may be none at all for an image, "A" for one.
             Err(status)
                 if kind.is_none()
@@ -167,7 +167,7 @@ async fn find(
             network: name.to_owned(),
         };
         match connection.networks().inspect(request).await {
-            Ok(network) => return Ok(output::inspect_network(&network.into_inner())),
+            Ok(network) => return Ok(wherry_docker::network::inspect(&network.into_inner())),
             Err(status)
                 if kind.is_none()
                     && matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {}
@@ -178,7 +178,7 @@ async fn find(
         name: name.to_owned(),
     };
     match connection.volumes().inspect(request).await {
-        Ok(volume) => Ok(output::inspect_volume(&volume.into_inner())),
+        Ok(volume) => Ok(wherry_docker::volume::inspect(&volume.into_inner())),
         Err(status) if kind.is_none() && status.code() == Code::NotFound => {
             Err(Failure::new(format!(
                 "there is no container, no image, no network and no volume {name:?}: `wherry ps -a`, `wherry images`, `wherry network ls` and `wherry volume ls` list what there is"
@@ -193,7 +193,7 @@ async fn container_value(
     container: &Container,
     size: bool,
 ) -> Result<Value, Failure> {
-    let mut value = output::inspect_container(container);
+    let mut value = wherry_docker::container::inspect(container);
     if size {
         let request = SizesRequest {
             containers: vec![container.id.clone()],

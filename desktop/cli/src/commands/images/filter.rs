@@ -5,7 +5,6 @@ use wherry_proto::v1::{Image, InspectImageRequest};
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::options::parse_moment;
-use crate::output;
 
 /// One condition, as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,11 +142,13 @@ fn created_ns(image: &Image) -> i64 {
 /// Tells whether a name fits a pattern as Docker's `reference` filter has it: the
 /// short or the full name, with its tag or without.
 fn is_like(tag: &str, pattern: &str) -> bool {
-    [tag, output::familiar(tag)].into_iter().any(|name| {
-        let (repository, _) = output::split_tag(name);
-        matches(pattern.as_bytes(), name.as_bytes())
-            || matches(pattern.as_bytes(), repository.as_bytes())
-    })
+    [tag, wherry_docker::reference::familiar(tag)]
+        .into_iter()
+        .any(|name| {
+            let (repository, _) = wherry_docker::reference::split_tag(name);
+            matches(pattern.as_bytes(), name.as_bytes())
+                || matches(pattern.as_bytes(), repository.as_bytes())
+        })
 }
 
 /// Shell patterns as Go's `path.Match`: `*` and `?` do not cross a slash.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use wherry_proto::v1::mount::Kind;
 use wherry_proto::v1::{ContainerSpec, Device, Mount, ThrottleDevice, Ulimit};
 
-use super::container::{mount_source, port_map};
+use super::{mount_source, port_map};
 
 /// Returns what `docker inspect` has as `HostConfig`.
 pub(super) fn host_config(spec: &ContainerSpec) -> Value {
@@ -20,7 +20,7 @@ pub(super) fn host_config(spec: &ContainerSpec) -> Value {
     let mut config = json!({
         "Binds": binds,
         "VolumesFrom": spec.volumes_from,
-        "NetworkMode": super::network::mode(spec),
+        "NetworkMode": crate::network::mode(spec),
         "PortBindings": port_map(&spec.ports),
         "PublishAllPorts": spec.publish_all,
         "RestartPolicy": {
