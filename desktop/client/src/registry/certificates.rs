@@ -76,7 +76,9 @@ wHrrrEhYh2ihdajp0gIgIru0eqGbSeRfABzcrlpeGkAg6cfih2Cj1XIT4T1aero=\n\
     fn a_registrys_folder_names_its_authorities() {
         let folder = tempfile::tempdir().unwrap();
         assert!(certificates(folder.path()).is_empty());
-        std::fs::write(folder.path().join("ca.crt"), PEM.repeat(2)).unwrap();
+        for name in ["ca.crt", "other.crt"] {
+            std::fs::write(folder.path().join(name), PEM).unwrap();
+        }
         std::fs::write(folder.path().join("client.key"), "no certificate").unwrap();
         std::fs::write(folder.path().join("broken.crt"), "no certificate").unwrap();
         std::fs::write(folder.path().join("client.cert"), PEM).unwrap();
