@@ -5,6 +5,9 @@
 #[allow(dead_code, unreachable_pub)]
 mod support;
 
+#[path = "files/holes.rs"]
+mod holes;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 
@@ -405,33 +408,4 @@ async fn an_export_of_what_is_removed_meanwhile_is_no_archive() {
         .unwrap();
     let error = received(&mut stream).await.unwrap_err();
     assert!(error.error.contains("was removed while"), "{error:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_keeps_the_holes_of_files() {
-    if not_root("a_commit_keeps_the_holes") {
-        return;
-    }
-    let mut agent = Agent::start().await;
-    // 64 GiB, of which two parts of a page are there.
-    let script = "echo begin > /big; echo end | dd of=/big bs=1M seek=32768 conv=notrunc 2>/dev/null; \
-                  truncate -s 68719476736 /big; truncate -s 1000000 /hole";
-    let id = agent.create(script, |_| ()).await;
-    agent.run(&id).await.unwrap();
-    agent.wait(&id, Condition::NotRunning).await;
-    let commit = CommitRequest {
-        container: id,
-        name: "sparse:1".to_owned(),
-        ..Default::default()
-    };
-    within(agent.containers.clone().commit(commit))
-        .await
-        .unwrap();
-    let look = "stat -c '%s' /big /hole; du -k /big /hole | cut -f1; head -n1 /big; \
-                dd if=/big bs=1M skip=32768 count=1 2>/dev/null | head -n1";
-    let seen = output(&mut agent, "sparse:1", look).await;
-    let lines: Vec<_> = seen.lines().collect();
-    assert_eq!(lines[..2], ["68719476736", "1000000"], "{seen}");
-    assert!(lines[2].parse::<u64>().unwrap() < 100, "{seen}");
-    assert_eq!(lines[3..], ["0", "begin", "end"], "{seen}");
 }

@@ -224,6 +224,26 @@ async fn a_log_is_kept_as_far_as_was_asked() {
     assert_eq!(lines.last(), Some(&"line 200"));
     assert!((40..160).contains(&lines.len()), "{}", lines.len());
 
+    let options = [
+        ("labels", "tier"),
+        ("env-regex", "^MO"),
+        ("tag", "{{.Name}}"),
+    ];
+    let id = agent
+        .create("echo one; echo two", |spec| {
+            spec.name = "detailed".to_owned();
+            spec.labels = [("tier".to_owned(), "web".to_owned())].into();
+            spec.env = vec!["MODE=a b".to_owned()];
+            spec.log = log("local", &options);
+        })
+        .await;
+    agent.run(&id).await.unwrap();
+    agent.wait(&id, Condition::NotRunning).await;
+    let said = agent.logs(&id, |logs| logs.details = true).await;
+    let before = "MODE=a+b,tag=detailed,tier=web";
+    assert_eq!(said, format!("{before} one\n{before} two\n"));
+    assert_eq!(agent.logs(&id, |_| ()).await, "one\ntwo\n");
+
     let id = agent
         .create("echo unkept", |spec| spec.log = log("none", &[]))
         .await;

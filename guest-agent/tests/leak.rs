@@ -4,6 +4,7 @@
 #[allow(dead_code, unreachable_pub)]
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -26,7 +27,8 @@ struct Census {
     files: Vec<PathBuf>,
 }
 
-fn census(agent: &Agent) -> Census {
+/// `made` are the ids of the containers that were made so far.
+fn census(agent: &Agent, made: &BTreeSet<String>) -> Census {
     let process = PathBuf::from(format!("/proc/{}", agent.pid()));
     let root = agent.root();
     let own = root.parent().unwrap().to_owned();
@@ -41,9 +43,8 @@ fn census(agent: &Agent) -> Census {
         String::from_utf8_lossy(&command).contains(&own_path)
     };
     // Other agents may run beside this one; their cgroups have other names.
-    let records = root.join("containers");
     let cgroups = process.join("root/sys/fs/cgroup/wherry-containers");
-    let ours = |entry: &fs::DirEntry| records.join(entry.file_name()).exists();
+    let ours = |entry: &fs::DirEntry| made.contains(&*entry.file_name().to_string_lossy());
     let mut files = Vec::new();
     let mut pending = vec![root.clone(), own.join("run")];
     while let Some(directory) = pending.pop() {
@@ -65,15 +66,16 @@ fn census(agent: &Agent) -> Census {
     }
 }
 
-/// Runs a container to its end and removes it.
+/// Runs a container to its end and removes it; returns its id.
 async fn one(
     mut containers: containers_client::ContainersClient<tonic::transport::Channel>,
     number: usize,
-) {
+) -> String {
     let spec = ContainerSpec {
         image: IMAGE.to_owned(),
         cmd: ["sh", "-c", "echo $$ >/file"].map(str::to_owned).to_vec(),
-        network: "none".to_owned(),
+        // With a network of its own kind for every second pair.
+        network: if number % 4 < 2 { "bridge" } else { "none" }.to_owned(),
         mounts: vec![Mount {
             kind: mount::Kind::Volume.into(),
             target: "/data".to_owned(),
@@ -109,15 +111,16 @@ async fn one(
     if auto_remove {
         // It may be gone before the wait arrives.
         let _ = ended.await.unwrap();
-        return;
+        return id;
     }
     let remove = RemoveContainerRequest {
-        container: id,
+        container: id.clone(),
         force: true,
         volumes: true,
     };
     within(containers.remove(remove)).await.unwrap();
     ended.abort();
+    id
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,28 +128,34 @@ async fn five_hundred_containers_leave_nothing_behind() {
     if not_root("five_hundred_containers") {
         return;
     }
-    let agent = Agent::start().await;
-    // What the first one makes for good is there before.
-    one(agent.containers.clone(), 1).await;
-    one(agent.containers.clone(), 2).await;
+    let agent = Agent::start_networked().await;
+    let mut made = BTreeSet::new();
+    // What the first ones make for good is there before.
+    for number in 0..4 {
+        made.insert(one(agent.containers.clone(), number).await);
+    }
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let before = census(&agent);
+    let before = census(&agent, &made);
+    assert_eq!(before.cgroups, 0);
     let begun = Instant::now();
     let lanes = (0..LANES).map(|lane| {
         let containers = agent.containers.clone();
         tokio::spawn(async move {
+            let mut made = Vec::new();
             for number in (lane..CONTAINERS).step_by(LANES) {
-                one(containers.clone(), number).await;
+                made.push(one(containers.clone(), number).await);
             }
+            made
         })
     });
     for lane in lanes.collect::<Vec<_>>() {
-        lane.await.unwrap();
+        made.extend(lane.await.unwrap());
     }
+    assert_eq!(made.len(), CONTAINERS + 4);
     eprintln!("{CONTAINERS} containers in {:?}", begun.elapsed());
     let begun = Instant::now();
     loop {
-        let after = census(&agent);
+        let after = census(&agent, &made);
         if after == before {
             break;
         }

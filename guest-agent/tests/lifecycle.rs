@@ -267,3 +267,28 @@ async fn pruning_removes_what_does_not_run_and_says_how_much_that_was() {
         container::Status::Running
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_are_what_a_container_wrote_and_what_its_image_has() {
+    if not_root("sizes_are") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let id = agent
+        .create("dd if=/dev/zero of=/data/new bs=1000 count=7", |_| ())
+        .await;
+    agent.run(&id).await.unwrap();
+    agent.wait(&id, Condition::NotRunning).await;
+    let request = SizesRequest {
+        containers: vec![id[..12].to_owned(), "none".to_owned()],
+    };
+    let sizes = within(agent.containers.sizes(request)).await.unwrap();
+    let image = agent.images.list(ListImagesRequest {}).await.unwrap();
+    let image = image.into_inner().images[0].size;
+    let expected = ContainerSize {
+        container: id,
+        written: 7000,
+        root: 7000 + image,
+    };
+    assert_eq!(sizes.into_inner().sizes, [expected]);
+}

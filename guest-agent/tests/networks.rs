@@ -140,6 +140,74 @@ async fn containers_find_each_other_move_and_outlive_serve() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_is_a_name_until_it_is_removed() {
+    if not_root("a_link_is_a_name") {
+        return;
+    }
+    let mut agent = Agent::start_networked().await;
+    make(&mut agent, "front").await.unwrap();
+    let db = agent
+        .create("exec sleep 1000", |spec| {
+            spec.name = "db".to_owned();
+            spec.network = "front".to_owned();
+        })
+        .await;
+    agent.run(&db).await.unwrap();
+    let web = agent
+        .create(
+            "trap '/bin/busybox nslookup store; exit' TERM; echo up; \
+             while true; do sleep 0.02; done",
+            |spec| {
+                spec.name = "web".to_owned();
+                spec.network = "front".to_owned();
+                spec.networks = vec![NetworkAttachment {
+                    network: "front".to_owned(),
+                    links: vec!["db:store".to_owned()],
+                    ..Default::default()
+                }];
+            },
+        )
+        .await;
+    let remove = |link: &str| v1::RemoveLinkRequest {
+        link: link.to_owned(),
+    };
+    for (link, code) in [
+        ("store", Code::InvalidArgument),
+        ("/web/none", Code::NotFound),
+        ("/none/store", Code::NotFound),
+    ] {
+        let error = agent
+            .containers
+            .remove_link(remove(link))
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+    }
+    // While it runs, at once; and it does not come back with the next start.
+    for (start, removed) in [(1, false), (2, true), (3, false)] {
+        agent.run(&web).await.unwrap();
+        within(async {
+            while agent.logs(&web, |_| ()).await.matches("up\n").count() < start {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        if removed {
+            let link = remove("/web/store");
+            within(agent.containers.remove_link(link)).await.unwrap();
+        }
+        let ask = v1::KillContainerRequest {
+            container: web.clone(),
+            signal: "TERM".to_owned(),
+        };
+        within(agent.containers.kill(ask)).await.unwrap();
+        agent.wait(&web, Condition::NotRunning).await;
+        let said = agent.logs(&web, |_| {}).await;
+        assert_eq!(said.matches("Name:\tstore").count(), 1, "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unknown_networks_and_modes_that_do_not_fit_are_refused() {
     if not_root("unknown_networks") {
         return;

@@ -5,6 +5,9 @@
 #[allow(dead_code, unreachable_pub)]
 mod support;
 
+#[path = "registry/authority.rs"]
+mod authority;
+
 #[path = "registry/debian.rs"]
 mod debian;
 

@@ -1,4 +1,5 @@
-//! Whole systems: a Debian with systemd, made by `mmdebstrap`.
+//! Whole systems: a Debian with systemd and one with sysvinit, made by
+//! `mmdebstrap`, and busybox's init.
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code, unreachable_pub)]
@@ -12,18 +13,17 @@ use support::{Agent, collect, not_root, within};
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::*;
 
-const TAG: &str = "debian-systemd:latest";
-
-/// Returns the root file system, made once and kept beside what cargo builds;
-/// `None`, loudly, where it cannot be made.
-fn debian() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian-systemd.tar");
+/// Returns the root file system of a Debian with these packages, made once and
+/// kept beside what cargo builds; `None`, loudly, where it cannot be made.
+fn debian(name: &str, packages: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.tar"));
     if path.exists() {
         return Some(path);
     }
     let new = path.with_extension("new.tar");
     let made = Command::new("mmdebstrap")
-        .args(["--variant=minbase", "--include=systemd,systemd-sysv,dbus"])
+        .arg("--variant=minbase")
+        .arg(format!("--include={packages}"))
         .args(["--quiet", "bookworm"])
         .arg(&new)
         .status();
@@ -33,10 +33,39 @@ fn debian() -> Option<PathBuf> {
             Some(path)
         }
         other => {
-            eprintln!("SKIPPED whole systems: mmdebstrap made no Debian: {other:?}");
+            eprintln!("SKIPPED {name}: mmdebstrap made no Debian: {other:?}");
             None
         }
     }
+}
+
+/// Makes a container of such a Debian, whose first process is its init.
+async fn system(agent: &mut Agent, debian: &Path) -> String {
+    let tag = "debian:latest";
+    let tar = std::fs::read(debian).unwrap();
+    let changes = ["CMD [\"/sbin/init\"]"];
+    agent.import(tag, &tar, &changes).await.unwrap();
+    let spec = ContainerSpec {
+        image: tag.to_owned(),
+        network: "none".to_owned(),
+        ..Default::default()
+    };
+    agent.try_create(spec).await.unwrap()
+}
+
+/// Shuts a system down, and returns the exit code of its init.
+async fn shut_down(agent: &mut Agent, id: &str) -> i32 {
+    let stop = StopContainerRequest {
+        container: id.to_owned(),
+        timeout_seconds: Some(50),
+        ..Default::default()
+    };
+    within(agent.containers.stop(stop)).await.unwrap();
+    let request = InspectContainerRequest {
+        container: id.to_owned(),
+    };
+    let ended = agent.containers.inspect(request).await.unwrap();
+    ended.into_inner().exit_code
 }
 
 /// Runs a command in a container, and returns its exit code and output.
@@ -63,21 +92,11 @@ async fn systemd_comes_up_takes_commands_and_shuts_down() {
     if not_root("systemd") {
         return;
     }
-    let Some(debian) = debian() else {
+    let Some(debian) = debian("debian-systemd", "systemd,systemd-sysv,dbus") else {
         return;
     };
     let mut agent = Agent::start().await;
-    let tar = std::fs::read(debian).unwrap();
-    agent
-        .import(TAG, &tar, &["CMD [\"/sbin/init\"]"])
-        .await
-        .unwrap();
-    let spec = ContainerSpec {
-        image: TAG.to_owned(),
-        network: "none".to_owned(),
-        ..Default::default()
-    };
-    let id = agent.try_create(spec).await.unwrap();
+    let id = system(&mut agent, &debian).await;
     agent.run(&id).await.unwrap();
     // A second time with what the first left, as after a stop.
     for _ in 0..2 {
@@ -104,27 +123,51 @@ async fn systemd_comes_up_takes_commands_and_shuts_down() {
         );
         let (code, _) = exec(&mut agent, &id, "echo kept >>/var/tmp/kept").await;
         assert_eq!(code, Some(0));
-        let stop = StopContainerRequest {
-            container: id.clone(),
-            timeout_seconds: Some(50),
-            ..Default::default()
-        };
-        within(agent.containers.stop(stop)).await.unwrap();
-        let request = InspectContainerRequest {
-            container: id.clone(),
-        };
-        let ended = agent
-            .containers
-            .inspect(request)
-            .await
-            .unwrap()
-            .into_inner();
         // Not killed: systemd ended by itself.
-        assert_ne!(ended.exit_code, 137);
+        assert_ne!(shut_down(&mut agent, &id).await, 137);
         agent.run(&id).await.unwrap();
     }
     let (_, kept) = exec(&mut agent, &id, "cat /var/tmp/kept").await;
     assert_eq!(kept, "kept\nkept\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sysvinit_comes_up_takes_commands_and_shuts_down() {
+    if not_root("sysvinit") {
+        return;
+    }
+    let Some(debian) = debian("debian-sysvinit", "sysvinit-core,cron") else {
+        return;
+    };
+    let mut agent = Agent::start().await;
+    let id = system(&mut agent, &debian).await;
+    // A second time with what the first left, as after a stop.
+    for _ in 0..2 {
+        agent.run(&id).await.unwrap();
+        // In its runlevel, with the service of that.
+        let up = "runlevel | grep -q '^N 2$' && service cron status";
+        tokio::time::timeout(Duration::from_secs(90), async {
+            while exec(&mut agent, &id, up).await.0 != Some(0) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await
+        .expect("the system comes up");
+        let (_, first) = exec(&mut agent, &id, "cat /proc/1/comm").await;
+        assert_eq!(first, "init\n");
+        let again = "service cron restart >/dev/null && service cron status";
+        let (code, said) = exec(&mut agent, &id, again).await;
+        assert_eq!((code, said.trim_end()), (Some(0), "cron is running."));
+        // The scripts of its end are run.
+        let told = "grep -q /var/tmp/ends /etc/init.d/sendsigs || \
+                    sed -i '2i echo $1 $(runlevel) >>/var/tmp/ends' /etc/init.d/sendsigs";
+        assert_eq!(exec(&mut agent, &id, told).await.0, Some(0));
+        // By reboot(2), not killed: Ctrl-Alt-Del means a reboot to it.
+        assert_eq!(shut_down(&mut agent, &id).await, 128 + libc::SIGHUP);
+    }
+    agent.run(&id).await.unwrap();
+    let (_, ends) = exec(&mut agent, &id, "cat /var/tmp/ends").await;
+    assert_eq!(ends, "stop 2 6\nstop 2 6\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,18 +193,8 @@ async fn busyboxs_init_runs_services_and_shuts_down() {
         }
     })
     .await;
-    let stop = StopContainerRequest {
-        container: id.clone(),
-        timeout_seconds: Some(50),
-        ..Default::default()
-    };
-    within(agent.containers.stop(stop)).await.unwrap();
-    let request = InspectContainerRequest {
-        container: id.clone(),
-    };
-    let ended = agent.containers.inspect(request).await.unwrap();
     // By reboot(2), not killed.
-    assert_eq!(ended.into_inner().exit_code, 128 + libc::SIGHUP);
+    assert_eq!(shut_down(&mut agent, &id).await, 128 + libc::SIGHUP);
     let changes = agent.containers.diff(DiffRequest { container: id }).await;
     let changes = changes.unwrap().into_inner().changes;
     assert!(changes.iter().any(|change| change.path == "/down"));

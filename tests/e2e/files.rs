@@ -10,6 +10,7 @@ use crate::Shared;
 
 pub(crate) const TESTS: &[(&str, Shared)] = &[
     ("copies_go_both_ways_by_dockers_rules", copies),
+    ("holes_of_files_stay_holes_both_ways", holes),
     ("a_commit_and_an_export_hold_what_was_copied", commit),
 ];
 
@@ -56,6 +57,50 @@ fn copies(engine: &Engine) -> anyhow::Result<()> {
         ensure!(ran.code == 1 && ran.stderr.contains(said), "{ran:?}");
     }
     engine.succeed(&["rm", "-f", "copied"])?;
+    Ok(())
+}
+
+fn holes(engine: &Engine) -> anyhow::Result<()> {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    const SIZE: u64 = 8 << 30;
+    let host = tempfile::tempdir()?;
+    let made = host.path().join("made");
+    let file = fs::File::create(&made)?;
+    file.write_all_at(b"middle", SIZE / 2)?;
+    file.set_len(SIZE)?;
+    engine.succeed(&["run", "-d", "--name", "holed", IMAGE, "sleep", "100000"])?;
+    let made = made.display().to_string();
+    engine.succeed(&["cp", &made, "holed:/made"])?;
+    let look = "stat -c %s /made; du -k /made | cut -f1; \
+                dd if=/made bs=1M skip=4096 count=1 2>/dev/null | head -c 6";
+    let seen = engine.succeed(&["exec", "holed", "sh", "-c", look])?;
+    let lines: Vec<_> = seen.lines().collect();
+    ensure!(
+        lines[0] == SIZE.to_string() && lines[2] == "middle",
+        "{seen}"
+    );
+    ensure!(lines[1].parse::<u64>()? < 1024, "{seen}");
+    let back = host.path().join("back");
+    engine.succeed(&["cp", "holed:/made", &back.display().to_string()])?;
+    let status = fs::metadata(&back)?;
+    ensure!(
+        status.len() == SIZE && status.blocks() * 512 < 1 << 20,
+        "{status:?}"
+    );
+    let mut middle = [0; 6];
+    fs::File::open(&back)?.read_exact_at(&mut middle, SIZE / 2)?;
+    ensure!(&middle == b"middle");
+    // It wrote the middle alone, by its blocks; by its length, as Docker counts, more.
+    let sizes = engine.succeed(&[
+        "ps",
+        "-s",
+        "--filter",
+        "name=holed",
+        "--format",
+        "{{.Size}}",
+    ])?;
+    ensure!(sizes.starts_with("8.59GB (virtual 8.59GB"), "{sizes}");
+    engine.succeed(&["rm", "-f", "holed"])?;
     Ok(())
 }
 

@@ -65,6 +65,7 @@ pub(crate) const BENCH: &[Need] = &[
 pub(crate) const TEST: &[Need] = &[
     need("docker-registry", &["/usr/bin/docker-registry"]),
     need("skopeo", &["/usr/bin/skopeo"]),
+    need("openssl", &["/usr/bin/openssl"]),
 ];
 
 /// For Docker's clients: what their own registries' tools need.

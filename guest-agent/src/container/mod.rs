@@ -70,7 +70,7 @@ use crate::runtime::Shim;
 pub(crate) use error::Error;
 pub(crate) use files::{CommitOptions, CopyInOptions};
 pub(crate) use log::{Changes, Entry, LogReader};
-pub(crate) use logging::keeps as keeps_log;
+pub(crate) use logging::{details as log_details, keeps as keeps_log};
 pub(crate) use record::{Paths, Record, Status};
 pub(crate) use start::CGROUP;
 pub(crate) use wait::Condition;

@@ -4,8 +4,40 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::Container;
+use wherry_proto::v1::ContainerSize;
+
+use super::error::Error;
+use super::{Container, Containers, blocking};
+
+impl Containers {
+    /// Returns the sizes of containers, without those that are gone.
+    ///
+    /// # Errors
+    ///
+    /// None so far but that of a task that panicked.
+    pub(crate) async fn sizes(
+        self: &Arc<Self>,
+        wanted: &[String],
+    ) -> Result<Vec<ContainerSize>, Error> {
+        let found = wanted.iter().filter_map(|name| self.find(name).ok());
+        let (found, containers) = (found.collect::<Vec<_>>(), self.clone());
+        blocking(move || {
+            let size = |container: &Arc<Container>| {
+                let written = container.written();
+                let image = containers.images.size_of(&container.record().image_id);
+                ContainerSize {
+                    container: container.id.clone(),
+                    written,
+                    root: written + image.unwrap_or(0),
+                }
+            };
+            Ok(found.iter().map(size).collect())
+        })
+        .await
+    }
+}
 
 impl Container {
     /// Returns what it has written into its root file system, bytes.

@@ -69,11 +69,14 @@ impl Store {
         let bytes = std::fs::read(&blob).map_err(|error| Error::path("reading", &blob, error))?;
         let mut configuration: Value = parse("the image's configuration", &bytes)?;
         let created = now();
-        let history = json!({
+        let mut history = json!({
             "created": created,
             "created_by": new.created_by,
             "comment": new.message,
         });
+        if !new.author.is_empty() {
+            history["author"] = json!(new.author);
+        }
         let broken = || Error::Damaged(format!("{} has no list of layers", blob.display()));
         let lists = [
             (
@@ -84,7 +87,9 @@ impl Store {
         ];
         let object = configuration.as_object_mut().ok_or_else(broken)?;
         object.insert("created".to_owned(), json!(created));
-        object.insert("author".to_owned(), json!(new.author));
+        if !new.author.is_empty() {
+            object.insert("author".to_owned(), json!(new.author));
+        }
         if object.get("history").is_none_or(Value::is_null) {
             object.insert("history".to_owned(), json!([]));
         }
@@ -154,5 +159,73 @@ fn run_config(config: ImageConfig) -> RunConfig {
         stop_signal: config.stop_signal,
         // The base's stays.
         healthcheck: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Sandbox, Tar, TestImage};
+    use super::*;
+
+    fn sandbox() -> (Sandbox, ImageRecord, Vec<u8>) {
+        let sandbox = Sandbox::new();
+        let mut image = TestImage::new("base:1").layer(Tar::default().file("a", b"1").done());
+        let more = json!({
+            "author": "somebody",
+            "os.version": "7",
+            "future": {"key": [1, 2]},
+            "config": {"ArgsEscaped": true, "OnBuild": ["RUN x"], "Healthcheck": {"Test": ["NONE"]}},
+        });
+        image.more = more.as_object().unwrap().clone();
+        let record = sandbox.load(&image.layout()).unwrap().remove(0);
+        (sandbox, record, image.config())
+    }
+
+    #[test]
+    fn a_saved_image_has_its_configuration_to_the_byte() {
+        let (sandbox, record, configuration) = sandbox();
+        assert_eq!(record.id, Digest::of(&configuration));
+        let saving = sandbox.store.find_to_save(&["base:1".to_owned()]).unwrap();
+        let mut saved = Vec::new();
+        sandbox.store.save(&saving, &mut saved).unwrap();
+        let found = saved
+            .windows(configuration.len())
+            .any(|bytes| bytes == configuration);
+        assert!(found);
+    }
+
+    #[test]
+    fn a_new_layer_keeps_what_the_image_below_says_and_nobody_here_knows() {
+        let (sandbox, base, configuration) = sandbox();
+        let old: Value = serde_json::from_slice(&configuration).unwrap();
+        let tar = Tar::default().file("b", b"2").done();
+        for (author, expected) in [("", "somebody"), ("me", "me")] {
+            let new = NewLayer {
+                base: &base.id(),
+                name: "made:1",
+                author,
+                message: "why",
+                created_by: "sh".to_owned(),
+                config: ImageConfig::default(),
+                changes: &[],
+            };
+            let made = sandbox.store.add_layer(new, &tar[..], || Ok(())).unwrap();
+            let bytes = std::fs::read(sandbox.store.blob(&made.id)).unwrap();
+            let made: Value = serde_json::from_slice(&bytes).unwrap();
+            assert_eq!(made["author"], expected);
+            for pointer in [
+                "/os.version",
+                "/future",
+                "/config/ArgsEscaped",
+                "/config/OnBuild",
+                "/config/Healthcheck",
+            ] {
+                assert!(old.pointer(pointer).is_some(), "{pointer}");
+                assert_eq!(made.pointer(pointer), old.pointer(pointer), "{pointer}");
+            }
+            let last = made["history"].as_array().unwrap().last().unwrap();
+            assert_eq!(last["comment"], "why");
+            assert_eq!(last.get("author").is_some(), !author.is_empty());
+        }
     }
 }

@@ -108,6 +108,8 @@ pub(super) struct TestImage {
     pub(super) diff_ids: Option<Vec<String>>,
     pub(super) names: Vec<String>,
     pub(super) architecture: Option<String>,
+    /// What the configuration has beside what this program knows.
+    pub(super) more: serde_json::Map<String, serde_json::Value>,
 }
 
 impl TestImage {
@@ -136,13 +138,21 @@ impl TestImage {
             .map(|(tar, _)| Digest::of(tar).to_string())
             .collect();
         let ours = super::oci::our_platform();
-        let config = json!({
+        let mut config = json!({
             "created": "2024-05-01T12:00:00Z",
             "architecture": self.architecture.clone().unwrap_or(ours.architecture),
             "os": "linux",
             "config": {"Cmd": ["/bin/sh"], "Env": ["A=b"], "ExposedPorts": {"80/tcp": {}}, "Labels": null, "WorkingDir": "/srv"},
             "rootfs": {"type": "layers", "diff_ids": self.diff_ids.clone().unwrap_or(diff_ids)},
         });
+        for (key, value) in &self.more {
+            match (config.get_mut(key), value) {
+                (Some(serde_json::Value::Object(known)), serde_json::Value::Object(more)) => {
+                    known.extend(more.clone());
+                }
+                _ => config[key] = value.clone(),
+            }
+        }
         serde_json::to_vec(&config).unwrap()
     }
 

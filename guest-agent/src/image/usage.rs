@@ -17,6 +17,11 @@ pub(crate) struct ImageSize {
 }
 
 impl Store {
+    /// Returns the bytes of the files of an image, by its full id.
+    pub(crate) fn size_of(&self, id: &str) -> Option<u64> {
+        self.by_id(id).map(|record| record.size())
+    }
+
     /// Returns every image with what is its own, and the bytes of all layers,
     /// each counted once.
     pub(crate) fn sizes(&self) -> (Vec<ImageSize>, u64) {

@@ -85,6 +85,17 @@ impl Network {
         self.shared.context.set_names(id, names)
     }
 
+    /// Takes a running container's own name for another away; fine if it does
+    /// not run.
+    ///
+    /// # Errors
+    /// When its record cannot be written.
+    pub(crate) fn unlink(&self, id: &str, alias: &str) -> Result<(), NetworkError> {
+        let written = self.shared.context.unlink(id, alias);
+        self.shared.context.refresh_view(id);
+        written
+    }
+
     /// Returns every bridge network, the default one first, then by age.
     pub(crate) fn networks(&self) -> Vec<Arc<Definition>> {
         self.shared.context.networks()

@@ -348,6 +348,17 @@ impl Context {
         self.folder.write(record)
     }
 
+    /// Forgets a running container's own name for another.
+    pub(super) fn unlink(&self, id: &str, alias: &str) -> Result<(), NetworkError> {
+        let mut state = lock(&self.state);
+        let Some(record) = state.records.get_mut(id) else {
+            return Ok(());
+        };
+        let alias = alias.to_lowercase();
+        record.links.retain(|(known, _)| *known != alias);
+        self.folder.write(record)
+    }
+
     /// Returns by which interface a container's packets leave, and the gateways
     /// there.
     pub(super) fn way_out(&self, record: &Record) -> WayOut {

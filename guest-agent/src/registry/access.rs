@@ -110,6 +110,11 @@ impl Access {
         &self.request.authorities
     }
 
+    /// Tells whether those that browsers trust are trusted beside them.
+    pub(super) fn trusts_bundled(&self) -> bool {
+        self.request.bundled_authorities
+    }
+
     /// Returns the proxies for plain and for encrypted connections, and what
     /// goes without.
     pub(super) fn proxies(&self) -> (&str, &str, &str) {

@@ -84,15 +84,15 @@ pub(super) fn from_here(url: &Url, host: Ipv4Addr) -> Url {
     url
 }
 
-/// Returns whom to trust: as the host does, and where that says nothing, as
-/// browsers do.
+/// Returns whom to trust: as the host does, and where that trusts nobody by
+/// itself, as browsers do.
 fn roots(access: &Access) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let of_host = access.authorities().iter();
     // Some that hosts carry are too old for today's rules: they vouch for nobody.
     let (taken, _) =
         roots.add_parsable_certificates(of_host.map(|der| CertificateDer::from_slice(der)));
-    if taken == 0 {
+    if taken == 0 || access.trusts_bundled() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     roots
@@ -155,5 +155,44 @@ impl ServerCertVerifier for Unverified {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use wherry_proto::v1::RegistryAccess;
+
+    use super::*;
+
+    /// Of openssl's making, "CN=Test CA".
+    const PRIVATE: &str = "\
+        MIIBezCCASGgAwIBAgIUfc/tzzootEk4l2jfGApVcfTL4RkwCgYIKoZIzj0EAwIwEjEQMA4GA1UE\
+        AwwHVGVzdCBDQTAgFw0yNjExMjQxNDU1NThaGA8yMTI2MTAzMTE0NTU1OFowEjEQMA4GA1UEAwwH\
+        VGVzdCBDQTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABDyQeaHb8OvuD3SHHbFx2eb8KLj/D5UQ\
+        eI9Dm/WWL7mLqhN7NqlfKp1h+Opwo/6W9pvqR/KXRm37qQiv2BGWY++jUzBRMB0GA1UdDgQWBBSE\
+        ff+RcZyEKsGSLXax7wPVWdjRPjAfBgNVHSMEGDAWgBSEff+RcZyEKsGSLXax7wPVWdjRPjAPBgNV\
+        HRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0gAMEUCIQC+56fvkdBJ4+4c3Da3RnMH8YAiwHrrrEhY\
+        h2ihdajp0gIgIru0eqGbSeRfABzcrlpeGkAg6cfih2Cj1XIT4T1aero=";
+
+    #[test]
+    fn a_private_authority_stands_beside_the_bundled_ones_where_the_host_has_none() {
+        let private = STANDARD.decode(PRIVATE).unwrap();
+        let browsers = webpki_roots::TLS_SERVER_ROOTS.len();
+        for (authorities, bundled, trusted) in [
+            (vec![], false, browsers),
+            (vec![vec![0]], false, browsers),
+            (vec![private.clone()], false, 1),
+            (vec![private], true, 1 + browsers),
+        ] {
+            let request = RegistryAccess {
+                authorities,
+                bundled_authorities: bundled,
+                ..RegistryAccess::default()
+            };
+            let access = Access::new(Some(request), Ipv4Addr::LOCALHOST);
+            assert_eq!(roots(&access).len(), trusted);
+        }
     }
 }

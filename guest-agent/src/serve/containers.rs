@@ -114,6 +114,15 @@ impl Service for ContainersService {
         Ok(Response::new(v1::RemoveContainerResponse {}))
     }
 
+    async fn remove_link(
+        &self,
+        request: Request<v1::RemoveLinkRequest>,
+    ) -> Result<Response<v1::RemoveLinkResponse>, Status> {
+        let link = request.into_inner().link;
+        self.agent.containers.remove_link(&link).await?;
+        Ok(Response::new(v1::RemoveLinkResponse {}))
+    }
+
     async fn list(
         &self,
         request: Request<v1::ListContainersRequest>,
@@ -269,6 +278,15 @@ impl Service for ContainersService {
             .stat_path(&request.container, &request.path, request.follow)
             .await?;
         Ok(Response::new(status))
+    }
+
+    async fn sizes(
+        &self,
+        request: Request<v1::SizesRequest>,
+    ) -> Result<Response<v1::SizesResponse>, Status> {
+        let wanted = request.into_inner().containers;
+        let sizes = self.agent.containers.sizes(&wanted).await?;
+        Ok(Response::new(v1::SizesResponse { sizes }))
     }
 
     async fn diff(

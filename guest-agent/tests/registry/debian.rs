@@ -22,35 +22,45 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts one that serves everybody.
     pub(crate) async fn start() -> Registry {
-        Self::start_as(false).await
+        Self::start_as("", None).await
     }
 
     /// Starts one that wants to know who asks.
     pub(crate) async fn private() -> Registry {
-        Self::start_as(true).await
+        let auth = "auth: {htpasswd: {realm: here, path: users}}\n";
+        Self::start_as(auth, None).await
     }
 
-    async fn start_as(private: bool) -> Registry {
+    /// Starts one that speaks TLS alone, by a certificate for this name.
+    pub(crate) async fn encrypted(name: &str) -> Registry {
+        Self::start_as("", Some(name)).await
+    }
+
+    async fn start_as(auth: &str, encrypted: Option<&str>) -> Registry {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().display();
+        if let Some(name) = encrypted {
+            certify(directory.path(), name);
+        }
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap().to_string();
         drop(free);
         let users = directory.path().join("users");
         std::fs::write(&users, USERS).unwrap();
-        let mut configuration = format!(
+        let tls = match encrypted {
+            Some(_) => ", tls: {certificate: cert.pem, key: key.pem}",
+            None => "",
+        };
+        let configuration = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
-             storage: {{filesystem: {{rootdirectory: {path}/data}}, delete: {{enabled: true}}}}\n\
-             http: {{addr: '{address}'}}\n"
+             storage: {{filesystem: {{rootdirectory: data}}, delete: {{enabled: true}}}}\n\
+             http: {{addr: '{address}'{tls}}}\n{auth}"
         );
-        if private {
-            configuration += &format!("auth: {{htpasswd: {{realm: here, path: {path}/users}}}}\n");
-        }
         let file = directory.path().join("config.yml");
         std::fs::write(&file, configuration).unwrap();
         let process = Command::new("docker-registry")
             .arg("serve")
             .arg(&file)
+            .current_dir(directory.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -59,7 +69,7 @@ impl Registry {
             directory,
             process,
             address,
-            private,
+            private: !auth.is_empty(),
         };
         let begun = Instant::now();
         while std::net::TcpStream::connect(&registry.address).is_err() {
@@ -67,6 +77,15 @@ impl Registry {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         registry
+    }
+
+    /// The authority behind an encrypted one's certificate, DER.
+    pub(crate) fn authority(&self) -> Vec<u8> {
+        std::fs::read(self.directory.path().join("ca.der")).unwrap()
+    }
+
+    pub(crate) fn port(&self) -> &str {
+        self.address.rsplit(':').next().unwrap()
     }
 
     /// Puts an image there, and returns its full name.
@@ -114,6 +133,31 @@ impl Registry {
             String::from_utf8_lossy(&output.stderr)
         );
     }
+}
+
+/// Makes an authority, and by it a certificate for a name.
+fn certify(directory: &Path, name: &str) {
+    let openssl = |line: &str| {
+        let output = Command::new("openssl")
+            .args(line.split(' '))
+            .current_dir(directory)
+            .output()
+            .expect("the Debian package openssl");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "openssl {line}: {said}");
+    };
+    let new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(&format!(
+        "req -x509 {new} -keyout ca.key -out ca.pem -days 2 -subj /CN=Authority"
+    ));
+    openssl("x509 -in ca.pem -outform DER -out ca.der");
+    openssl(&format!(
+        "req {new} -keyout key.pem -out request.pem -subj /CN={name} -addext subjectAltName=DNS:{name}"
+    ));
+    openssl(
+        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -copy_extensions copy \
+         -out cert.pem -days 2",
+    );
 }
 
 impl Drop for Registry {

@@ -113,6 +113,20 @@ impl Agent {
             .join("root")
     }
 
+    /// Lets the agent find a name at the loopback.
+    pub fn add_host(&self, name: &str) {
+        let file = self.directory.path().join("hosts");
+        let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+        fs::write(&file, format!("127.0.0.1 {name}\n{hosts}")).unwrap();
+        let mounted = Command::new("nsenter")
+            .arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()))
+            .args(["mount", "--bind"])
+            .arg(&file)
+            .arg("/etc/hosts")
+            .status();
+        assert!(mounted.unwrap().success());
+    }
+
     /// Starts `serve` and waits until it answers.
     pub async fn serve(&mut self) {
         let namespace = File::open(format!("/proc/{}/ns/mnt", self.holder.id())).unwrap();

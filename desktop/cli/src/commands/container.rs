@@ -56,6 +56,7 @@ pub(crate) enum ContainerCommand {
     /// Change what a container may use, and when it starts again
     Update(Box<update::Arguments>),
     /// Remove containers
+    #[command(alias = "remove")]
     Rm(remove::Arguments),
 }
 

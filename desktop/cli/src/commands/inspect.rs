@@ -3,7 +3,8 @@
 use serde_json::Value;
 use tonic::Code;
 use wherry_proto::v1::{
-    InspectContainerRequest, InspectImageRequest, InspectNetworkRequest, InspectVolumeRequest,
+    Container, InspectContainerRequest, InspectImageRequest, InspectNetworkRequest,
+    InspectVolumeRequest, SizesRequest,
 };
 
 use crate::connection::Connection;
@@ -27,6 +28,10 @@ pub(crate) struct Arguments {
     /// Look for one kind alone
     #[arg(long = "type", value_name = "KIND")]
     kind: Option<Kind>,
+
+    /// Show how much a container has written, and with its image
+    #[arg(short, long)]
+    size: bool,
 }
 
 impl Arguments {
@@ -60,6 +65,7 @@ impl From<ImageArguments> for Arguments {
             names: arguments.names,
             format: arguments.format,
             kind: Some(Kind::Image),
+            size: false,
         }
     }
 }
@@ -74,11 +80,11 @@ enum Kind {
 
 pub(crate) async fn run(arguments: Arguments) -> Outcome {
     let connection = Connection::to_machine().await?;
-    let kind = arguments.kind;
+    let (kind, size) = (arguments.kind, arguments.size);
     each(
         &arguments.names,
         arguments.format.as_deref(),
-        async |name| find(&connection, name, kind).await,
+        async |name| find(&connection, name, kind, size).await,
     )
     .await
 }
@@ -125,13 +131,20 @@ pub(super) async fn each(
     Ok(code)
 }
 
-async fn find(connection: &Connection, name: &str, kind: Option<Kind>) -> Result<Value, Failure> {
+async fn find(
+    connection: &Connection,
+    name: &str,
+    kind: Option<Kind>,
+    size: bool,
+) -> Result<Value, Failure> {
     if kind.is_none_or(|kind| kind == Kind::Container) {
         let request = InspectContainerRequest {
             container: name.to_owned(),
         };
         match connection.containers().inspect(request).await {
-            Ok(container) => return Ok(wherry_docker::container::inspect(&container.into_inner())),
+            Ok(container) => {
+                return container_value(connection, &container.into_inner(), size).await;
+            }
             Err(status) if status.code() == Code::NotFound && kind.is_none() => {}
             Err(status) => return Err(status.into()),
         }
@@ -173,4 +186,23 @@ async fn find(connection: &Connection, name: &str, kind: Option<Kind>) -> Result
         }
         Err(status) => Err(status.into()),
     }
+}
+
+async fn container_value(
+    connection: &Connection,
+    container: &Container,
+    size: bool,
+) -> Result<Value, Failure> {
+    let mut value = wherry_docker::container::inspect(container);
+    if size {
+        let request = SizesRequest {
+            containers: vec![container.id.clone()],
+        };
+        let sizes = connection.containers().sizes(request).await?.into_inner();
+        if let Some(size) = sizes.sizes.first() {
+            value["SizeRw"] = size.written.into();
+            value["SizeRootFs"] = size.root.into();
+        }
+    }
+    Ok(value)
 }

@@ -35,6 +35,10 @@ pub(crate) struct Arguments {
     /// Begin each line with its time
     #[arg(short, long)]
     timestamps: bool,
+
+    /// Begin each line with what --log-opt labels=, env= and tag= name
+    #[arg(long)]
+    details: bool,
 }
 
 /// How many lines; `None` for all.
@@ -60,6 +64,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
             stderr: true,
             follow: arguments.follow,
             timestamps: arguments.timestamps,
+            details: arguments.details,
             tail: arguments.tail.0,
             since_ns: arguments.since.unwrap_or(0),
             until_ns: arguments.until.unwrap_or(0),

@@ -15,7 +15,7 @@ use super::pull;
 use super::session::{Session, check_terminal};
 use crate::connection::Connection;
 use crate::failure::{Failure, Outcome};
-use crate::options::{ContainerOptions, PullPolicy};
+use crate::options::{AttachedStream, ContainerOptions, PullPolicy};
 use crate::output;
 use crate::terminal::{DetachKeys, Target};
 
@@ -30,18 +30,8 @@ const REMOVAL: Duration = Duration::from_secs(10);
 )]
 pub(crate) struct Arguments {
     /// Leave the container running in the background and print its id
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "attach")]
     detach: bool,
-
-    /// Attach to these streams alone: stdin, stdout, stderr
-    #[arg(
-        short,
-        long,
-        value_name = "STREAM",
-        ignore_case = true,
-        conflicts_with = "detach"
-    )]
-    attach: Vec<AttachedStream>,
 
     /// Pass signals on to the container
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
@@ -53,14 +43,6 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     container: ContainerOptions,
-}
-
-/// A standard stream that `run` sits at.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum AttachedStream {
-    Stdin,
-    Stdout,
-    Stderr,
 }
 
 const AFTER_HELP: &str = "\
@@ -236,8 +218,7 @@ async fn run_in_foreground(
     id: &str,
 ) -> Result<u8, Unstarted> {
     let options = &arguments.container;
-    let wanted = |stream| arguments.attach.is_empty() || arguments.attach.contains(&stream);
-    let interactive = options.interactive && wanted(AttachedStream::Stdin);
+    let interactive = options.interactive && options.attaches(AttachedStream::Stdin);
     let session = Session {
         target: Target {
             container: id.to_owned(),
@@ -255,8 +236,8 @@ async fn run_in_foreground(
         .open(Purpose::Attach(AttachStream {
             container: id.to_owned(),
             stdin: interactive,
-            stdout: wanted(AttachedStream::Stdout),
-            stderr: wanted(AttachedStream::Stderr),
+            stdout: options.attaches(AttachedStream::Stdout),
+            stderr: options.attaches(AttachedStream::Stderr),
             logs: false,
         }))
         .await

@@ -6,6 +6,7 @@ use wherry_proto::v1::{AttachStream, InspectContainerRequest, StartContainerRequ
 use super::session::{Session, check_terminal};
 use crate::connection::Connection;
 use crate::failure::{ENGINE, Failure, Outcome};
+use crate::options::Checkpoints;
 use crate::output;
 use crate::terminal::{DetachKeys, Target};
 
@@ -33,6 +34,9 @@ pub(crate) struct Arguments {
     /// The keys that leave a terminal and let the container run on
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
     detach_keys: DetachKeys,
+
+    #[command(flatten)]
+    _checkpoints: Checkpoints,
 }
 
 impl Arguments {

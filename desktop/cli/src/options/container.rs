@@ -26,6 +26,10 @@ pub(crate) struct ContainerOptions {
     #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
     command: Vec<String>,
 
+    /// Attach to these streams alone: stdin, stdout, stderr
+    #[arg(short, long, value_name = "STREAM", ignore_case = true)]
+    attach: Vec<AttachedStream>,
+
     /// Keep standard input open, and pass this one on
     #[arg(short, long)]
     pub(crate) interactive: bool,
@@ -171,6 +175,14 @@ pub(crate) struct ContainerOptions {
     help: Option<bool>,
 }
 
+/// A standard stream that `run` sits at.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AttachedStream {
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
 /// When `run` and `create` fetch an image: each time, where it is not here, or
 /// not at all.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +196,11 @@ impl ContainerOptions {
     /// Returns the image that was named.
     pub(crate) fn image(&self) -> &str {
         self.command.first().map_or("", String::as_str)
+    }
+
+    /// Tells whether the container's starter is to sit at a stream.
+    pub(crate) fn attaches(&self, stream: AttachedStream) -> bool {
+        self.attach.is_empty() || self.attach.contains(&stream)
     }
 
     /// Returns what the engine is asked for. Reads the files that options name.
@@ -243,7 +260,7 @@ impl ContainerOptions {
             stop_timeout_seconds: self.stop_timeout,
             terminal_rows: rows,
             terminal_columns: columns,
-            stdin_once: self.interactive && !detached,
+            stdin_once: self.interactive && !detached && self.attaches(AttachedStream::Stdin),
             volumes_from: self.volumes_from.clone(),
             extra_hosts: self.add_host.clone(),
             dns: self.dns.iter().map(ToString::to_string).collect(),

@@ -4,6 +4,7 @@
 
 use clap::ArgAction;
 
+use super::refused::refuse;
 use crate::output;
 
 /// Those of `run` and `create`.
@@ -41,6 +42,9 @@ pub(crate) struct ElsewhereOptions {
 
     #[arg(long, hide = true, value_parser = refuse("a container's writable layer has no limit of its own: use a volume or --tmpfs with size="))]
     storage_opt: Vec<String>,
+
+    #[arg(long, hide = true, value_parser = refuse("an address of --ip or --ip6 is what can be chosen"))]
+    link_local_ip: Vec<String>,
 
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", value_parser = refuse("there is no Docker API socket in the machine"))]
     use_api_socket: Option<String>,
@@ -110,11 +114,6 @@ impl ElsewhereOptions {
             }
         }
     }
-}
-
-/// Returns a parser that takes no value.
-fn refuse(why: &'static str) -> impl Fn(&str) -> Result<String, String> + Clone {
-    move |_| Err(why.to_owned())
 }
 
 fn parse_volume_driver(text: &str) -> Result<String, String> {

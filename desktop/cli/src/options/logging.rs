@@ -9,7 +9,8 @@ pub(crate) struct LoggingOptions {
     #[arg(long, value_name = "DRIVER")]
     log_driver: Option<String>,
 
-    /// How much of it is kept: max-size=10m, max-file=3
+    /// How much of it is kept: max-size=10m, max-file=3. What `logs --details` shows:
+    /// labels=NAMES, env=NAMES, labels-regex=, env-regex=, tag={{.Name}}
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_option)]
     log_opt: Vec<(String, String)>,
 }

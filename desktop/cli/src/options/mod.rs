@@ -17,11 +17,11 @@ mod refused;
 mod restart;
 mod time;
 
-pub(crate) use container::{ContainerOptions, PullPolicy};
+pub(crate) use container::{AttachedStream, ContainerOptions, PullPolicy};
 pub(crate) use elsewhere::RealtimeOptions;
 pub(crate) use environment::EnvironmentOptions;
 pub(crate) use limits::LimitOptions;
 pub(crate) use number::parse_patience;
-pub(crate) use refused::{ContentTrust, OnePlatform};
+pub(crate) use refused::{Checkpoints, ClusterVolumes, ContentTrust, OnePlatform, VolumeDrivers};
 pub(crate) use restart::{RestartPolicy, parse_restart};
 pub(crate) use time::parse_moment;

@@ -8,6 +8,72 @@ pub(crate) struct OnePlatform {
     _platform: Option<String>,
 }
 
+/// Checkpoints of `start`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Checkpoints {
+    #[arg(long, hide = true, value_parser = refuse(CHECKPOINTS))]
+    checkpoint: Option<String>,
+
+    #[arg(long, hide = true, value_parser = refuse(CHECKPOINTS))]
+    checkpoint_dir: Option<String>,
+}
+
+const CHECKPOINTS: &str = "containers are not checkpointed: `wherry pause` holds one, \
+                           and `wherry commit` keeps its files";
+
+/// What `volume create` has for other drivers, and for a swarm's volumes.
+#[derive(clap::Args, Debug)]
+pub(crate) struct VolumeDrivers {
+    #[arg(short, long, hide = true, value_parser = refuse(VOLUME))]
+    opt: Vec<String>,
+
+    #[arg(long, hide = true, value_parser = refuse(CLUSTER))]
+    availability: Option<String>,
+
+    #[arg(long, hide = true, value_parser = refuse(CLUSTER))]
+    group: Option<String>,
+
+    #[arg(long, hide = true, value_parser = refuse(CLUSTER))]
+    limit_bytes: Option<String>,
+
+    #[arg(long, hide = true, value_parser = refuse(CLUSTER))]
+    required_bytes: Option<String>,
+
+    #[arg(long, hide = true, value_parser = refuse(CLUSTER))]
+    scope: Option<String>,
+
+    #[arg(long, hide = true, value_parser = refuse(CLUSTER))]
+    secret: Vec<String>,
+
+    #[arg(long, hide = true, value_parser = refuse(CLUSTER))]
+    sharing: Option<String>,
+
+    #[arg(long, hide = true, value_parser = refuse(CLUSTER))]
+    topology_preferred: Vec<String>,
+
+    #[arg(long, hide = true, value_parser = refuse(CLUSTER))]
+    topology_required: Vec<String>,
+
+    #[arg(long = "type", hide = true, value_parser = refuse(CLUSTER))]
+    kind: Option<String>,
+}
+
+/// `--cluster` of `volume ls`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ClusterVolumes {
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", value_parser = refuse(CLUSTER))]
+    cluster: Option<String>,
+}
+
+const VOLUME: &str = "a volume is a folder of the data disk: mount memory by --tmpfs, \
+                      and a folder of the host by -v when the container is made";
+const CLUSTER: &str = "there are no cluster volumes, which need a swarm";
+
+/// Returns a parser that takes no value.
+pub(super) fn refuse(why: &'static str) -> impl Fn(&str) -> Result<String, String> + Clone {
+    move |_| Err(why.to_owned())
+}
+
 fn refuse_platform(_: &str) -> Result<String, String> {
     Err(
         "an image here is of one platform, and that one is taken: leave --platform out, \

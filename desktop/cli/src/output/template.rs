@@ -53,6 +53,14 @@ impl Template {
         Ok(text)
     }
 
+    /// Tells whether a field of this name is shown, at the top.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        self.0.iter().any(|piece| match piece {
+            Piece::Text(_) => false,
+            Piece::Field { path, .. } => path.first().is_some_and(|first| first == name),
+        })
+    }
+
     /// Returns the heads of the columns of a `table` template: the last name of
     /// each field, as `heading` writes it.
     pub(crate) fn headings(&self, heading: impl Fn(&str) -> String) -> String {

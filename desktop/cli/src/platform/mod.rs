@@ -1,5 +1,5 @@
-//! What the operating system tells a command while it runs: signals to pass on
-//! to the container, and changes of the terminal's size.
+//! What the operating system tells a command: signals to pass on to the
+//! container, changes of the terminal's size, where a file has holes.
 
 #[cfg(unix)]
 mod unix;
@@ -7,12 +7,16 @@ mod unix;
 mod windows;
 
 #[cfg(unix)]
-pub(crate) use unix::{resizes, signals};
+pub(crate) use unix::{extents, resizes, signals};
 #[cfg(windows)]
-pub(crate) use windows::{resizes, signals};
+pub(crate) use windows::{extents, resizes, signals};
 
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
+
+/// The parts of a file that have content: offsets and lengths, bytes. The last
+/// may be empty and only say where the file ends.
+pub(crate) type Extents = Vec<(u64, u64)>;
 
 /// A signal that this process received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

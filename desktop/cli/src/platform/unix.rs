@@ -1,12 +1,55 @@
-//! Linux and macOS: signals.
+//! Linux and macOS: signals, and holes in files.
 
+use std::fs::File;
 use std::io;
 
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Notices, Signal};
+use super::{Extents, Notices, Signal};
+
+/// Files of more parts than this are copied with their holes as zeros: readers
+/// take no more of them.
+const MOST_EXTENTS: usize = 65_000;
+
+/// Returns where a file has content; `None` for one without holes, or whose file
+/// system tells of none. It is read from its beginning afterwards.
+///
+/// # Errors
+///
+/// Those of seeking in it.
+pub(crate) fn extents(file: &File, size: u64) -> io::Result<Option<Extents>> {
+    let (mut extents, mut position, mut stored) = (Vec::new(), 0, 0);
+    while position < size && extents.len() < MOST_EXTENTS {
+        let start = match rustix::fs::seek(file, SeekFrom::Data(position)) {
+            // Nothing but a hole is left.
+            Err(Errno::NXIO) => break,
+            Err(Errno::INVAL | Errno::NOTSUP) => return Ok(None),
+            found => found?,
+        };
+        if start >= size {
+            break;
+        }
+        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(size);
+        extents.push((start, end - start));
+        stored += end - start;
+        position = end;
+    }
+    rustix::fs::seek(file, SeekFrom::Start(0))?;
+    if stored == size || extents.len() >= MOST_EXTENTS {
+        return Ok(None);
+    }
+    if extents
+        .last()
+        .is_none_or(|(offset, length)| offset + length < size)
+    {
+        extents.push((size, 0));
+    }
+    Ok(Some(extents))
+}
 
 /// Watches for the signals that are passed on to a container.
 pub(crate) fn signals() -> io::Result<Notices<Signal>> {

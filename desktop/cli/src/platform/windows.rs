@@ -1,5 +1,6 @@
 //! Windows: console events.
 
+use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -7,7 +8,17 @@ use tokio::signal::windows;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Notices, Signal};
+use super::{Extents, Notices, Signal};
+
+/// Holes are not looked for: every file is copied whole.
+///
+/// # Errors
+///
+/// None.
+#[expect(clippy::unnecessary_wraps, reason = "it can fail on other systems")]
+pub(crate) fn extents(_: &File, _: u64) -> io::Result<Option<Extents>> {
+    Ok(None)
+}
 
 /// Between two looks at the console's size, which Windows reports only to who
 /// reads its input events.

@@ -425,18 +425,44 @@ impl Containers for State {
         self.asked.lock().unwrap().removed.push(container);
         Ok(Response::new(v1::RemoveContainerResponse {}))
     }
+    async fn remove_link(
+        &self,
+        request: Request<v1::RemoveLinkRequest>,
+    ) -> Answer<v1::RemoveLinkResponse> {
+        let link = request.into_inner().link;
+        if link != "/web/db" {
+            return Err(Status::not_found(format!("No such container: {link}")));
+        }
+        Ok(Response::new(v1::RemoveLinkResponse {}))
+    }
+    /// One for each that was created, a second apart.
     async fn list(
         &self,
         _: Request<v1::ListContainersRequest>,
     ) -> Answer<v1::ListContainersResponse> {
-        Ok(Response::new(v1::ListContainersResponse::default()))
+        let created = self.asked.lock().unwrap().created.clone();
+        let containers = created.into_iter().zip(1_i64..);
+        let containers = containers.map(|(spec, seconds)| v1::Container {
+            id: format!("{seconds:064}"),
+            name: spec.name.clone(),
+            spec: Some(spec),
+            status: v1::container::Status::Created.into(),
+            created: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+            ..v1::Container::default()
+        });
+        Ok(Response::new(v1::ListContainersResponse {
+            containers: containers.collect(),
+        }))
     }
     async fn inspect(
         &self,
         request: Request<v1::InspectContainerRequest>,
     ) -> Answer<v1::Container> {
         self.actor(&request.into_inner().container)?;
-        not_here()
+        Ok(Response::new(v1::Container {
+            id: ID.to_owned(),
+            ..v1::Container::default()
+        }))
     }
     async fn wait(
         &self,
@@ -506,6 +532,17 @@ impl Containers for State {
     }
     async fn stat_path(&self, _: Request<v1::StatPathRequest>) -> Answer<v1::PathStatus> {
         not_here()
+    }
+    async fn sizes(&self, request: Request<v1::SizesRequest>) -> Answer<v1::SizesResponse> {
+        let sizes = request.into_inner().containers.into_iter();
+        let sizes = sizes.map(|container| v1::ContainerSize {
+            container,
+            written: 1_100,
+            root: 4_260_000,
+        });
+        Ok(Response::new(v1::SizesResponse {
+            sizes: sizes.collect(),
+        }))
     }
     async fn diff(&self, _: Request<v1::DiffRequest>) -> Answer<v1::DiffResponse> {
         let change = |path: &str, kind: v1::file_change::Kind| v1::FileChange {

@@ -39,11 +39,13 @@ pub fn public_access(settings: &Settings, registry: &str) -> RegistryAccess {
             .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
             .unwrap_or_default()
     };
+    let trusted = certificates::trusted(registry);
     RegistryAccess {
         credentials: Vec::new(),
         insecure: settings.insecure_registries.clone(),
         mirrors: settings.registry_mirrors.clone(),
-        authorities: certificates::trusted(registry),
+        authorities: trusted.authorities,
+        bundled_authorities: trusted.bundled,
         http_proxy: variable("http_proxy"),
         https_proxy: variable("https_proxy"),
         no_proxy: variable("no_proxy"),

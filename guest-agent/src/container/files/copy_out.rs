@@ -56,7 +56,7 @@ impl Containers {
                 name => name.to_owned(),
             };
             let failed = |error| Error::io(format!("copying {path}"), error);
-            let mut packer = Packer::new(sink);
+            let mut packer = Packer::new(sink).with_holes(request.sparse);
             if name == "." && located.is_directory() {
                 packer.add_content(&located.file, b"").map_err(failed)?;
             } else {

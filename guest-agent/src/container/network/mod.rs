@@ -3,6 +3,7 @@
 
 mod files;
 mod service;
+mod unlink;
 mod wanted;
 
 pub(super) use wanted::{mode, names};

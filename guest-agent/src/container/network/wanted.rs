@@ -24,7 +24,7 @@ pub(in crate::container) fn mode(network: &str) -> NetworkMode {
 }
 
 /// Splits "CONTAINER:ALIAS"; without an alias it is the container's own name.
-fn link(text: &str) -> (&str, &str) {
+pub(super) fn link(text: &str) -> (&str, &str) {
     let (container, alias) = text.split_once(':').unwrap_or((text, text));
     (container, alias)
 }

@@ -7,9 +7,10 @@ use std::os::fd::AsFd;
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
+use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
 /// More of them than a reader takes make no sparse file.
-const MOST: usize = 65_536;
+const MOST: usize = 65_000;
 
 /// Returns where a file has content, offsets and lengths in bytes; the last may be
 /// empty and only say where the file ends. `None` for a file without holes worth
@@ -58,6 +59,38 @@ pub(super) fn map(extents: &VecDeque<(u64, u64)>) -> Vec<u8> {
     }
     let mut map = map.into_bytes();
     map.resize(map.len().next_multiple_of(512), 0);
+    map
+}
+
+/// Turns a file's header into one of the old GNU form of sparse files, and
+/// returns the rest of the map, which follows the header (GNU tar manual, "Old
+/// GNU Format").
+pub(super) fn gnu_map(header: &mut Header, extents: &VecDeque<(u64, u64)>, size: u64) -> Vec<u8> {
+    header.set_entry_type(EntryType::GNUSparse);
+    if let Some(ustar) = header.as_ustar_mut() {
+        (ustar.magic, ustar.version) = (*b"ustar ", *b" \0");
+    }
+    let mut left = extents.iter();
+    let mut fill = |places: &mut [GnuSparseHeader]| {
+        for (place, (offset, length)) in places.iter_mut().zip(left.by_ref()) {
+            place.set_offset(*offset);
+            place.set_length(*length);
+        }
+        left.len() > 0
+    };
+    let mut more = false;
+    if let Some(gnu) = header.as_gnu_mut() {
+        gnu.set_real_size(size);
+        more = fill(&mut gnu.sparse);
+        gnu.set_is_extended(more);
+    }
+    let mut map = Vec::new();
+    while more {
+        let mut block = GnuExtSparseHeader::new();
+        more = fill(&mut block.sparse);
+        block.set_is_extended(more);
+        map.extend_from_slice(block.as_bytes());
+    }
     map
 }
 

@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -8,18 +7,15 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timestamps};
 use rustix::io::Errno;
 
+use super::failure::Failure;
 use super::metadata::{apply_to_name, apply_to_open, times};
-use super::root::{Refusal, Root, path_of, refuse, set_opaque};
+use super::root::{Refusal, Root, components, path_of, refuse, set_opaque};
 use super::skeleton::Recording;
+use super::source::{InPlace, Source};
 use super::tar_reader::{Entry, Kind, TarReader};
+use super::whiteout::{WHITEOUT, whiteout};
 use crate::image::Error;
 use crate::image::usage::layer_size;
-
-/// image-spec, layer.md, "Whiteouts".
-pub(super) const WHITEOUT: &[u8] = b".wh.";
-pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
-/// AUFS's own files, which no other driver takes over.
-const AUFS: &[u8] = b".wh..wh.";
 
 /// Unpacks a whole tar stream into `directory`, which is empty; returns the
 /// bytes of its files. What else the stream holds goes to `skeleton`. `layer`
@@ -94,98 +90,6 @@ pub(crate) fn extract_at(
     extraction
         .set_directory_times()
         .map_err(|error| Error::io("setting the times of directories", error))
-}
-
-/// A stream of tar that is told what becomes of it.
-trait Source: BufRead {
-    /// What comes next is the content of a file, by its stretches.
-    fn begin_file(&mut self, path: &[u8], extents: &[(u64, u64)]) -> io::Result<()>;
-
-    /// The content of the file was read.
-    fn end_file(&mut self);
-
-    /// Takes away a file or directory that is replaced now.
-    fn replaced(&mut self, parent: &OwnedFd, name: &[u8], path: &[u8]) -> io::Result<()>;
-}
-
-impl<R: BufRead> Source for Recording<R> {
-    fn begin_file(&mut self, path: &[u8], extents: &[(u64, u64)]) -> io::Result<()> {
-        Recording::begin_file(self, path, extents)
-    }
-
-    fn end_file(&mut self) {
-        Recording::end_file(self);
-    }
-
-    fn replaced(&mut self, parent: &OwnedFd, name: &[u8], path: &[u8]) -> io::Result<()> {
-        Recording::replaced(self, parent, name, path)
-    }
-}
-
-/// A tar of which nothing is kept but the files.
-struct InPlace<R>(R);
-
-impl<R: BufRead> Source for InPlace<R> {
-    fn begin_file(&mut self, _: &[u8], _: &[(u64, u64)]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn end_file(&mut self) {}
-
-    fn replaced(&mut self, parent: &OwnedFd, name: &[u8], _: &[u8]) -> io::Result<()> {
-        match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-            Err(Errno::ISDIR) => {
-                let path = path_of(parent, name);
-                std::fs::remove_dir_all(Path::new(OsStr::from_bytes(&path)))
-            }
-            other => Ok(other?),
-        }
-    }
-}
-
-impl<R: BufRead> BufRead for InPlace<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.0.fill_buf()
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.0.consume(amount);
-    }
-}
-
-impl<R: BufRead> Read for InPlace<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-/// Why an entry was not made.
-enum Failure {
-    Refused(Refusal),
-    Read(io::Error),
-}
-
-impl<E: Into<Refusal>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Failure::Refused(error.into())
-    }
-}
-
-impl Failure {
-    fn into_error(self, layer: &str, path: &[u8]) -> Error {
-        let entry = String::from_utf8_lossy(path).into_owned();
-        match self {
-            Failure::Read(error) => Error::InvalidArchive(format!("the layer {layer}: {error}")),
-            Failure::Refused(Refusal::Unsafe(reason)) => Error::UnsafeEntry {
-                layer: layer.to_owned(),
-                entry,
-                reason,
-            },
-            Failure::Refused(Refusal::System(error)) => {
-                Error::io(format!("unpacking {entry:?} of the layer {layer}"), error)
-            }
-        }
-    }
 }
 
 struct Extraction {
@@ -472,22 +376,6 @@ fn size_of(parent: &OwnedFd, name: &[u8]) -> Result<u64, Errno> {
     })
 }
 
-/// Splits an archive's path. A leading slash means the layer's own root, as in
-/// Docker: some builders write their names so.
-fn components(path: &[u8]) -> Result<Vec<&[u8]>, Refusal> {
-    if path.contains(&0) {
-        return refuse("its name holds a zero byte");
-    }
-    let parts: Vec<_> = path
-        .split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty() && *part != b".")
-        .collect();
-    if parts.iter().any(|part| *part == b"..") {
-        return refuse("its name climbs out with ..");
-    }
-    Ok(parts)
-}
-
 fn copy<R: BufRead>(tar: &mut TarReader<R>, file: &OwnedFd, length: u64) -> Result<(), Failure> {
     let mut left = length;
     while left > 0 {
@@ -504,35 +392,4 @@ fn copy<R: BufRead>(tar: &mut TarReader<R>, file: &OwnedFd, length: u64) -> Resu
         left -= written as u64;
     }
     Ok(())
-}
-
-/// Writes overlayfs's form of a whiteout. It speaks of the layers below only:
-/// what this layer has of that name stays.
-fn whiteout(parent: &OwnedFd, name: &[u8], hidden: &[u8]) -> Result<(), Refusal> {
-    if name == OPAQUE {
-        return Ok(set_opaque(parent, b"")?);
-    }
-    if name.starts_with(AUFS) {
-        return Ok(());
-    }
-    if matches!(hidden, b"" | b"." | b"..") {
-        return refuse("it is a whiteout of no file");
-    }
-    match rustix::fs::statat(parent, hidden, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-            Ok(set_opaque(parent, hidden)?)
-        }
-        Ok(_) => Ok(()),
-        Err(Errno::NOENT) => {
-            let mode = Mode::from_raw_mode(0);
-            Ok(rustix::fs::mknodat(
-                parent,
-                hidden,
-                FileType::CharacterDevice,
-                mode,
-                0,
-            )?)
-        }
-        Err(error) => Err(error.into()),
-    }
 }

@@ -5,8 +5,10 @@
 //! `skeleton` records what it takes to make the stream again, and
 //! `pipeline` runs decompression, hashing and unpacking side by side.
 
+mod entry;
 mod extents;
 mod extract;
+mod failure;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
 mod metadata;
@@ -15,7 +17,9 @@ mod pax;
 mod pipeline;
 mod root;
 mod skeleton;
+mod source;
 mod tar_reader;
+mod whiteout;
 
 #[cfg(test)]
 mod tests;

@@ -1,27 +1,22 @@
 //! Packing files into tar, by descriptors, so that a tree that changes under
-//! the packer never leads it elsewhere. What header fields cannot hold goes
-//! into pax records (POSIX.1-2017, pax, "pax Extended Header").
+//! the packer never leads it elsewhere.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use tar::{Builder, EntryType, Header};
+use tar::{Builder, EntryType};
 
-use super::extents::{Parts, extents, map};
-use super::extract::{OPAQUE, WHITEOUT};
+use super::entry::{Entry, Exactly};
+use super::extents::{Parts, extents, gnu_map, map};
+use super::whiteout::{OPAQUE, WHITEOUT};
 
 /// Directories deeper than this are refused: each takes a descriptor and some
 /// of the stack.
 const DEEPEST: usize = 256;
-/// Bytes that a name and a link's target have in a header.
-const NAME_FIELD: usize = 100;
-/// The largest number of seconds or identifier that a header's octal digits
-/// hold with room for old readers.
-const OCTAL: u64 = 0o7_777_777;
 
 /// Which entries are left out: called with an entry's name in the archive.
 pub(crate) type LeaveOut<'a> = &'a dyn Fn(&[u8], &OwnedFd) -> bool;
@@ -32,7 +27,19 @@ pub(crate) struct Packer<'a, W: Write> {
     /// Files with several names: where the first is in the archive.
     links: HashMap<(u64, u64), Vec<u8>>,
     overlay: bool,
+    holes: Holes,
     leave_out: LeaveOut<'a>,
+}
+
+/// What becomes of the holes in files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holes {
+    /// They are zeros: not everything that unpacks a tar knows of holes.
+    Zeros,
+    /// They stay, in the pax form 1.0 of sparse files.
+    Pax,
+    /// They stay, in the old GNU form, which the host's side of a copy reads.
+    Gnu,
 }
 
 impl<'a, W: Write> Packer<'a, W> {
@@ -42,8 +49,17 @@ impl<'a, W: Write> Packer<'a, W> {
             tar: Builder::new(sink),
             links: HashMap::new(),
             overlay: false,
+            holes: Holes::Zeros,
             leave_out: &|_, _| false,
         }
+    }
+
+    /// Keeps the holes of files for a reader that knows the old GNU form.
+    pub(crate) fn with_holes(mut self, holes: bool) -> Self {
+        if holes {
+            self.holes = Holes::Gnu;
+        }
+        self
     }
 
     /// Packs an upper directory of overlayfs as a layer: what it says of the
@@ -51,6 +67,7 @@ impl<'a, W: Write> Packer<'a, W> {
     pub(crate) fn layer(sink: W, leave_out: LeaveOut<'a>) -> Self {
         Self {
             overlay: true,
+            holes: Holes::Pax,
             leave_out,
             ..Self::new(sink)
         }
@@ -115,8 +132,7 @@ impl<'a, W: Write> Packer<'a, W> {
             FileType::RegularFile => {
                 let file = File::from(open(file.as_fd(), OFlags::RDONLY)?);
                 let size = u64::try_from(status.st_size).unwrap_or(0);
-                // Only in layers: not everything that unpacks a copy knows the form.
-                if self.overlay
+                if self.holes != Holes::Zeros
                     && u64::try_from(status.st_blocks).unwrap_or(0) * 512 < size
                     && let Some(extents) = extents(&file, size)?
                 {
@@ -144,8 +160,8 @@ impl<'a, W: Write> Packer<'a, W> {
         entry.write(&mut self.tar, 0, io::empty())
     }
 
-    /// Packs a file's content without its holes, in the pax form 1.0 (GNU tar
-    /// manual, "Storing Sparse Files"): a map, and then what there is.
+    /// Packs a file's content without its holes (GNU tar manual, "Storing Sparse
+    /// Files"): a map, and then what there is.
     fn sparse(
         &mut self,
         mut entry: Entry,
@@ -153,8 +169,17 @@ impl<'a, W: Write> Packer<'a, W> {
         extents: VecDeque<(u64, u64)>,
         size: u64,
     ) -> io::Result<()> {
-        let map = map(&extents);
         let stored: u64 = extents.iter().map(|(_, length)| length).sum();
+        if self.holes == Holes::Gnu {
+            let map = gnu_map(&mut entry.header, &extents, size);
+            let parts = Parts {
+                file,
+                left: extents,
+            };
+            let content = io::Cursor::new(map).chain(parts);
+            return entry.write(&mut self.tar, stored, content);
+        }
+        let map = map(&extents);
         let name = std::mem::replace(&mut entry.name, b"GNUSparseFile.0/file".to_vec());
         for (key, value) in [
             ("GNU.sparse.major", b"1".to_vec()),
@@ -217,138 +242,6 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 }
 
-/// An entry before it is written.
-struct Entry {
-    header: Header,
-    name: Vec<u8>,
-    link: Vec<u8>,
-    records: Vec<(String, Vec<u8>)>,
-}
-
-impl Entry {
-    fn empty(name: &[u8]) -> Self {
-        let mut header = Header::new_ustar();
-        header.set_entry_type(EntryType::Regular);
-        header.set_mode(0o600);
-        Self {
-            header,
-            name: name.to_vec(),
-            link: Vec::new(),
-            records: Vec::new(),
-        }
-    }
-
-    fn new(status: &Stat, name: &[u8]) -> Self {
-        let mut entry = Self::empty(name);
-        let header = &mut entry.header;
-        header.set_mode(status.st_mode & 0o7777);
-        header.set_uid(u64::from(status.st_uid).min(OCTAL));
-        header.set_gid(u64::from(status.st_gid).min(OCTAL));
-        header.set_mtime(u64::try_from(status.st_mtime).unwrap_or(0));
-        let mut record = |key: &str, value: String| {
-            entry.records.push((key.to_owned(), value.into_bytes()));
-        };
-        for (key, id) in [("uid", status.st_uid), ("gid", status.st_gid)] {
-            if u64::from(id) > OCTAL {
-                record(key, id.to_string());
-            }
-        }
-        if status.st_mtime_nsec != 0 || status.st_mtime < 0 {
-            record("mtime", time(status.st_mtime, status.st_mtime_nsec));
-        }
-        entry
-    }
-
-    fn link(&mut self, target: &[u8]) {
-        self.link = target.to_vec();
-    }
-
-    fn attributes(&mut self, file: &OwnedFd, overlay: bool) -> io::Result<()> {
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let mut names = vec![0_u8; 64 * 1024];
-        let length = match rustix::fs::listxattr(&path, names.as_mut_slice()) {
-            Err(Errno::NOTSUP | Errno::PERM | Errno::ACCESS) => return Ok(()),
-            other => other?,
-        };
-        let mut names: Vec<_> = names[..length]
-            .split(|byte| *byte == 0)
-            .filter(|name| !name.is_empty())
-            .collect();
-        names.sort_unstable();
-        for name in names {
-            if overlay && name.starts_with(b"trusted.overlay.") {
-                continue;
-            }
-            let mut value = vec![0_u8; 64 * 1024];
-            match rustix::fs::getxattr(&path, name, value.as_mut_slice()) {
-                Ok(length) => value.truncate(length),
-                Err(Errno::NODATA) => continue,
-                Err(error) => return Err(error.into()),
-            }
-            let key = format!("SCHILY.xattr.{}", String::from_utf8_lossy(name));
-            self.records.push((key, value));
-        }
-        Ok(())
-    }
-
-    fn write<W: Write>(
-        mut self,
-        tar: &mut Builder<W>,
-        size: u64,
-        content: impl Read,
-    ) -> io::Result<()> {
-        self.header.set_size(size);
-        let old = self.header.as_old_mut();
-        let fields = [
-            ("path", &self.name, &mut old.name),
-            ("linkpath", &self.link, &mut old.linkname),
-        ];
-        for (key, value, field) in fields {
-            let length = value.len().min(NAME_FIELD);
-            field[..length].copy_from_slice(&value[..length]);
-            if value.len() > NAME_FIELD {
-                self.records.push((key.to_owned(), value.clone()));
-            }
-        }
-        self.header.set_cksum();
-        let records = self.records.iter();
-        let mut records = records
-            .map(|(key, value)| (key.as_str(), value.as_slice()))
-            .peekable();
-        if records.peek().is_some() {
-            tar.append_pax_extensions(records)?;
-        }
-        tar.append(&self.header, content)
-    }
-}
-
-/// A file's content, as long as its header says: a file that grew is cut, and
-/// one that shrank is filled up with zeros.
-struct Exactly {
-    file: File,
-    left: u64,
-}
-
-impl Read for Exactly {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = buffer
-            .len()
-            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        if room == 0 {
-            return Ok(0);
-        }
-        let length = match self.file.read(&mut buffer[..room])? {
-            0 => {
-                buffer[..room].fill(0);
-                room
-            }
-            length => length,
-        };
-        self.left -= length as u64;
-        Ok(length)
-    }
-}
-
 /// Opens again, for reading, what a descriptor refers to.
 fn open(file: BorrowedFd<'_>, flags: OFlags) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -376,15 +269,4 @@ fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
         b"" => name.to_vec(),
         directory => [directory, b"/", name].concat(),
     }
-}
-
-/// Writes a time as pax does: decimal seconds.
-fn time(seconds: i64, nanoseconds: impl TryInto<u32>) -> String {
-    let nanoseconds = nanoseconds.try_into().unwrap_or(0);
-    if seconds < 0 && nanoseconds > 0 {
-        // Counted from the next second towards zero.
-        let (seconds, nanoseconds) = (seconds + 1, 1_000_000_000 - nanoseconds);
-        return format!("-{}.{nanoseconds:09}", seconds.unsigned_abs());
-    }
-    format!("{seconds}.{nanoseconds:09}")
 }

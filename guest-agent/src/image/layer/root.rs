@@ -210,3 +210,19 @@ pub(super) fn set_opaque(directory: &OwnedFd, name: &[u8]) -> Result<(), Errno> 
     let path = path_of(directory, if name.is_empty() { b"." } else { name });
     rustix::fs::lsetxattr(path, "trusted.overlay.opaque", b"y", XattrFlags::empty())
 }
+
+/// Splits an archive's path. A leading slash means the layer's own root, as in
+/// Docker: some builders write their names so.
+pub(super) fn components(path: &[u8]) -> Result<Vec<&[u8]>, Refusal> {
+    if path.contains(&0) {
+        return refuse("its name holds a zero byte");
+    }
+    let parts: Vec<_> = path
+        .split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty() && *part != b".")
+        .collect();
+    if parts.iter().any(|part| *part == b"..") {
+        return refuse("its name climbs out with ..");
+    }
+    Ok(parts)
+}

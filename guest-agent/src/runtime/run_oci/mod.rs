@@ -5,6 +5,7 @@
 //! the shim, which has one thread and little memory. Executing the binary anew
 //! for it would cost two more milliseconds and gain nothing.
 
+mod causes;
 mod cwd;
 mod executor;
 mod fork;
@@ -22,6 +23,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::protocol::{ExecSpec, Failure, FailureKind};
 use super::spec;
+use causes::Causes;
 use executor::Launcher;
 
 pub(super) use fork::{Creation, Made, in_child};
@@ -86,6 +88,7 @@ fn is_pipe(descriptor: &OwnedFd) -> bool {
 /// Makes the container described by `config.json` in `directory`. Returns its
 /// first process, which waits on [`START_SOCKET`].
 pub(super) fn create(directory: &Path, streams: Streams) -> Result<Made, Failure> {
+    let causes = Causes::collect();
     let mut spec = load(directory)?;
     let process = spec.process().clone().unwrap_or_default();
     streams.give_to(process.user().uid());
@@ -138,7 +141,7 @@ pub(super) fn create(directory: &Path, streams: Streams) -> Result<Made, Failure
         .with_systemd(false)
         .with_detach(true)
         .build()
-        .map_err(failure)?;
+        .map_err(|error| explained(error, causes.as_ref()))?;
     match container.pid() {
         Some(pid) => Ok(Made {
             pid: pid.as_raw(),
@@ -158,6 +161,7 @@ fn may_load_device_rules() -> bool {
 
 /// Runs a process in the container of `directory`. Returns it once its command runs.
 pub(super) fn exec(directory: &Path, exec: &ExecSpec, streams: Streams) -> Result<Made, Failure> {
+    let causes = Causes::collect();
     let spec = load(directory)?;
     let process = spec::exec_process(&spec, exec).map_err(|error| other(error.to_string()))?;
     streams.give_to(process.user().uid());
@@ -181,7 +185,7 @@ pub(super) fn exec(directory: &Path, exec: &ExecSpec, streams: Streams) -> Resul
         .with_detach(true)
         .with_process(Some(file.clone()))
         .build()
-        .map_err(failure);
+        .map_err(|error| explained(error, causes.as_ref()));
     let _ = std::fs::remove_file(file);
     built.map(|pid| Made {
         pid: pid.as_raw(),
@@ -265,6 +269,16 @@ fn other(message: String) -> Failure {
         kind: FailureKind::Other,
         message,
     }
+}
+
+/// A failure with what libcontainer traced of it, where it is none of the
+/// launcher's, which says all itself.
+fn explained(error: LibcontainerError, causes: Option<&Causes>) -> Failure {
+    let mut failure = failure(error);
+    if let (FailureKind::Other, Some(causes)) = (failure.kind, causes) {
+        failure.message = causes.explain(&failure.message).replace('\0', "");
+    }
+    failure
 }
 
 /// Finds the launcher's own words in what libcontainer made of them.

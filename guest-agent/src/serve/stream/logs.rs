@@ -8,7 +8,9 @@ use wherry_proto::frame::{Kind, MAX_PAYLOAD, write_bytes, write_frame};
 use wherry_proto::v1::LogsStream;
 
 use super::{Agent, Connection, accept, refuse};
-use crate::container::{Changes, Entry, LogReader, Status as ContainerStatus, keeps_log};
+use crate::container::{
+    Changes, Entry, LogReader, Record, Status as ContainerStatus, keeps_log, log_details,
+};
 
 /// Bytes of one stream's lines that go out as one frame.
 const BATCH: usize = 64 * 1024;
@@ -28,7 +30,8 @@ pub(super) async fn serve(
         let status = Status::invalid_argument("you must choose at least one stream");
         return refuse(&mut connection, &status).await;
     }
-    if !keeps_log(container.record().spec.log.as_ref()) {
+    let record = container.record();
+    if !keeps_log(record.spec.log.as_ref()) {
         let status =
             Status::failed_precondition("configured logging driver does not support reading");
         return refuse(&mut connection, &status).await;
@@ -50,7 +53,7 @@ pub(super) async fn serve(
     } else {
         None
     };
-    let mut batch = Batch::default();
+    let mut batch = Batch::new(&request, &record);
     loop {
         // Looked at before reading: what is written after it, is read again.
         let ended =
@@ -66,9 +69,7 @@ pub(super) async fn serve(
                 _ => request.stdout,
             };
             if wanted && written >= request.since_ns {
-                batch
-                    .add(&entry, request.timestamps, &mut connection)
-                    .await?;
+                batch.add(&entry, &mut connection).await?;
             }
         }
         batch.flush(&mut connection).await?;
@@ -90,28 +91,38 @@ async fn end(connection: &mut Connection) -> io::Result<()> {
 }
 
 /// Lines of one stream that go out together.
-#[derive(Default)]
 struct Batch {
+    timestamps: bool,
+    /// What comes before each line, with the space behind it.
+    details: Option<String>,
     errors: bool,
     bytes: Vec<u8>,
 }
 
 impl Batch {
-    async fn add(
-        &mut self,
-        entry: &Entry,
-        timestamps: bool,
-        connection: &mut Connection,
-    ) -> io::Result<()> {
+    fn new(request: &LogsStream, record: &Record) -> Self {
+        Self {
+            timestamps: request.timestamps,
+            details: request.details.then(|| log_details(record) + " "),
+            errors: false,
+            bytes: Vec::new(),
+        }
+    }
+
+    async fn add(&mut self, entry: &Entry, connection: &mut Connection) -> io::Result<()> {
         let errors = entry.stream == "stderr";
-        if errors != self.errors || self.bytes.len() + entry.log.len() + 64 > BATCH.min(MAX_PAYLOAD)
-        {
+        let details = self.details.as_deref().unwrap_or_default();
+        let length = entry.log.len() + details.len() + 64;
+        if errors != self.errors || self.bytes.len() + length > BATCH.min(MAX_PAYLOAD) {
             self.flush(connection).await?;
         }
         self.errors = errors;
-        if timestamps {
+        if self.timestamps {
             self.bytes.extend_from_slice(entry.time.as_bytes());
             self.bytes.push(b' ');
+        }
+        if let Some(details) = &self.details {
+            self.bytes.extend_from_slice(details.as_bytes());
         }
         self.bytes.extend_from_slice(entry.log.as_bytes());
         Ok(())

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use tar::{Archive, Builder, Header};
 
-use super::Split;
 use super::place::means_directory;
+use super::{Split, sparse};
 use crate::failure::Failure;
+use crate::platform::extents;
 
 /// What is copied into a container.
 pub(super) struct Source {
@@ -96,6 +97,10 @@ impl<W: Write> Packing<W> {
         }
         if status.is_file() {
             let file = at(path, fs::File::open(path))?;
+            if let Some(extents) = at(path, extents(&file, status.len()))? {
+                let content = sparse::entry(&mut header, file, status.len(), extents);
+                return at(path, self.tar.append_data(&mut header, name, content));
+            }
             // As long as the header says, whatever happens to the file.
             let content = file.chain(io::repeat(0)).take(status.len());
             return at(path, self.tar.append_data(&mut header, name, content));

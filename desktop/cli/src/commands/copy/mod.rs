@@ -2,6 +2,7 @@
 
 mod local;
 mod place;
+mod sparse;
 mod stream;
 
 use std::path::{Path, PathBuf};
@@ -143,6 +144,7 @@ async fn copy_out(arguments: &Arguments, container: &str, path: &str, local: &Pa
             path: path.to_owned(),
             follow,
             name,
+            sparse: true,
         }))
         .await?;
     let archive = arguments.archive;
@@ -167,6 +169,8 @@ async fn to_stream(arguments: &Arguments, container: String, path: String) -> Ou
             path,
             follow: arguments.follow_link,
             name: String::new(),
+            // Not everything that reads it there knows the form.
+            sparse: false,
         }))
         .await?;
     stream::to_output(stream).await

@@ -7,6 +7,7 @@ use crate::commands::confirm::confirm;
 use crate::commands::for_each;
 use crate::connection::Connection;
 use crate::failure::{ENGINE, Failure, Outcome};
+use crate::options::VolumeDrivers;
 use crate::output;
 
 #[derive(clap::Args, Debug)]
@@ -29,6 +30,9 @@ pub(super) struct Create {
     /// Where volumes are: on the data disk
     #[arg(short, long, default_value = "local", value_parser = ["local"])]
     driver: String,
+
+    #[command(flatten)]
+    _drivers: VolumeDrivers,
 }
 
 impl Create {

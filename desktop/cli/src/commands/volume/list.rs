@@ -4,6 +4,7 @@ use wherry_proto::v1::{ListVolumesRequest, Volume};
 
 use crate::connection::Connection;
 use crate::failure::Outcome;
+use crate::options::ClusterVolumes;
 use crate::output::{self, Listing};
 
 #[derive(clap::Args, Debug)]
@@ -22,6 +23,9 @@ pub(super) struct List {
     /// Show names alone
     #[arg(short, long)]
     quiet: bool,
+
+    #[command(flatten)]
+    _cluster: ClusterVolumes,
 }
 
 const COLUMNS: [(&str, &str); 2] = [("DRIVER", "Driver"), ("VOLUME NAME", "Name")];

@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     /// Make a volume
-    Create(change::Create),
+    Create(Box<change::Create>),
     /// Show everything about volumes, as JSON
     Inspect(Inspect),
     /// List volumes

@@ -1,7 +1,11 @@
 //! `--log-driver` and `--log-opt`: whether a container's output is kept, and
 //! how much of it.
 
+mod details;
+
 use wherry_proto::v1::LogConfig;
+
+pub(crate) use details::details;
 
 use super::error::Error;
 use crate::runtime::LogLimits;
@@ -72,6 +76,7 @@ pub(super) fn limits(config: Option<&LogConfig>) -> Result<Option<LogLimits>, Er
             }
             "compress" if value == "false" => {}
             "compress" => return invalid("log files are not compressed: leave compress out"),
+            option if details::check(option, value)? => {}
             option => return unknown(option, driver),
         }
     }
@@ -106,7 +111,7 @@ fn unknown<T>(option: &str, driver: &str) -> Result<T, Error> {
         driver
     };
     invalid(format!(
-        "unknown log opt '{option}' for {driver} log driver: there are max-size, max-file and mode"
+        "unknown log opt '{option}' for {driver} log driver: there are max-size, max-file, mode, labels, labels-regex, env, env-regex and tag"
     ))
 }
 
@@ -164,9 +169,10 @@ mod tests {
             ("local", &[("compress", "true")], "not compressed"),
             (
                 "",
-                &[("labels", "a")],
-                "unknown log opt 'labels' for json-file",
+                &[("colour", "a")],
+                "unknown log opt 'colour' for json-file",
             ),
+            ("local", &[("env-regex", "[")], "for env-regex"),
             ("none", &[("max-size", "1m")], "unknown log opt"),
             ("", &[("mode", "fast")], "mode \"fast\""),
         ] {

@@ -1,123 +1,17 @@
-//! `wherry ps`
+//! `wherry ps --filter`
 
-use std::time::SystemTime;
-
+use wherry_proto::v1::Container;
 use wherry_proto::v1::container::Status;
-use wherry_proto::v1::{Container, ListContainersRequest};
 
-use crate::connection::Connection;
-use crate::failure::{Failure, Outcome};
-use crate::output::{self, Listing};
+use crate::failure::Failure;
 
-#[derive(clap::Args, Debug)]
-#[command(after_help = AFTER_HELP)]
-pub(crate) struct Arguments {
-    /// Show those that do not run too
-    #[arg(short, long)]
-    all: bool,
-
-    /// Show ids alone
-    #[arg(short, long)]
-    quiet: bool,
-
-    /// Show ids and commands in full
-    #[arg(long)]
-    no_trunc: bool,
-
-    /// Show those alone that match: name=, status=, health=, id=, label=, ancestor=,
-    /// exited=, before=, since=, volume=, network=, publish=, expose=
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse_filter)]
-    filter: Vec<Filter>,
-
-    /// table, json, or a template such as '{{.ID}} {{.Names}}'
-    #[arg(long)]
-    format: Option<String>,
-
-    /// Show the last created, running or not
-    #[arg(short, long)]
-    latest: bool,
-}
-
-const AFTER_HELP: &str = "\
-Examples:
-  wherry ps -a
-  wherry ps -q --filter status=exited
-  wherry ps --format '{{.Names}}: {{.Status}}'
-  wherry ps --format 'table {{.Names}}\\t{{.Ports}}'
-
-Fields: .ID .Image .Command .CreatedAt .RunningFor .Status .State .Ports .Names
-.Labels .Mounts .LocalVolumes .Networks";
-
-const COLUMNS: [(&str, &str); 7] = [
-    ("CONTAINER ID", "ID"),
-    ("IMAGE", "Image"),
-    ("COMMAND", "Command"),
-    ("CREATED", "RunningFor"),
-    ("STATUS", "Status"),
-    ("PORTS", "Ports"),
-    ("NAMES", "Names"),
-];
-
-const HEADINGS: [(&str, &str); 2] = [
-    ("CREATED AT", "CreatedAt"),
-    ("LOCAL VOLUMES", "LocalVolumes"),
-];
-
-pub(crate) async fn run(arguments: Arguments) -> Outcome {
-    let connection = Connection::to_machine().await?;
-    let by_status = |filter: &Filter| matches!(filter, Filter::Status(_) | Filter::Exited(_));
-    let by_age = |filter: &Filter| matches!(filter, Filter::Before(_) | Filter::Since(_));
-    let all = arguments.all || arguments.latest || arguments.filter.iter().any(by_status);
-    // Who is named there need not run.
-    let aged = arguments.filter.iter().any(by_age);
-    let listed = connection
-        .containers()
-        .list(ListContainersRequest { all: all || aged })
-        .await?
-        .into_inner();
-    let mut containers = listed.containers;
-    for filter in arguments.filter.iter().filter(|filter| by_age(filter)) {
-        keep_by_age(&mut containers, filter)?;
-    }
-    if !all {
-        containers.retain(is_live);
-    }
-    containers.retain(|container| matches(&arguments.filter, container));
-    containers.sort_by_key(|container| std::cmp::Reverse(age(container)));
-    if arguments.latest {
-        containers.truncate(1);
-    }
-    let now = SystemTime::now();
-    let rows = containers
-        .iter()
-        .map(|container| output::container_row(container, arguments.no_trunc, now));
-    let listing = Listing {
-        rows: rows.collect(),
-        columns: &COLUMNS,
-        headings: &HEADINGS,
-    };
-    let format = if arguments.quiet {
-        Some("{{.ID}}")
-    } else {
-        arguments.format.as_deref()
-    };
-    output::print_listing(&listing, format)?;
-    Ok(0)
-}
-
-fn is_live(container: &Container) -> bool {
-    matches!(
-        container.status(),
-        Status::Running | Status::Paused | Status::Restarting
-    )
-}
-
-fn age(container: &Container) -> Option<(i64, i32)> {
+/// When it was made, as a key to sort by.
+pub(super) fn age(container: &Container) -> Option<(i64, i32)> {
     container.created.map(|time| (time.seconds, time.nanos))
 }
 
 /// Keeps the containers made before or after the one that a filter names.
-fn keep_by_age(containers: &mut Vec<Container>, filter: &Filter) -> Result<(), Failure> {
+pub(super) fn keep_by_age(containers: &mut Vec<Container>, filter: &Filter) -> Result<(), Failure> {
     let (Filter::Before(name) | Filter::Since(name)) = filter else {
         return Ok(());
     };
@@ -132,8 +26,9 @@ fn keep_by_age(containers: &mut Vec<Container>, filter: &Filter) -> Result<(), F
     Ok(())
 }
 
+/// What `--filter` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Filter {
+pub(super) enum Filter {
     Before(String),
     Since(String),
     Volume(String),
@@ -149,7 +44,8 @@ enum Filter {
     Label(String, Option<String>),
 }
 
-fn parse_filter(text: &str) -> Result<Filter, String> {
+/// Reads `KEY=VALUE`.
+pub(super) fn parse(text: &str) -> Result<Filter, String> {
     let keys = "name, id, status, health, label, ancestor, exited, before, since, volume, network, publish and expose";
     let (key, value) = text
         .split_once('=')
@@ -205,7 +101,7 @@ fn parse_filter(text: &str) -> Result<Filter, String> {
 
 /// Ports of one protocol, first and last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Ports {
+pub(super) struct Ports {
     first: u32,
     last: u32,
     protocol: String,
@@ -235,7 +131,7 @@ fn parse_ports(text: &str) -> Result<Ports, String> {
 
 /// As Docker's: of several filters of one key one must match (of labels all),
 /// and every key.
-fn matches(filters: &[Filter], container: &Container) -> bool {
+pub(super) fn matches(filters: &[Filter], container: &Container) -> bool {
     let labels = || container.spec.iter().flat_map(|spec| &spec.labels);
     let mounts = || container.spec.iter().flat_map(|spec| &spec.mounts);
     let published = || {
@@ -299,10 +195,7 @@ mod tests {
     use wherry_proto::v1::{ContainerSpec, ImageConfig, Mount, PortBinding};
 
     fn filters(texts: &[&str]) -> Vec<Filter> {
-        texts
-            .iter()
-            .map(|text| parse_filter(text).unwrap())
-            .collect()
+        texts.iter().map(|text| parse(text).unwrap()).collect()
     }
 
     #[test]
@@ -376,7 +269,7 @@ mod tests {
         };
         let kept = |filter: &str| {
             let mut all = vec![container("a", 1), container("b", 2), container("c", 3)];
-            keep_by_age(&mut all, &parse_filter(filter).unwrap()).map(|()| {
+            keep_by_age(&mut all, &parse(filter).unwrap()).map(|()| {
                 let names = all.into_iter().map(|container| container.name);
                 names.collect::<Vec<_>>().concat()
             })
@@ -389,15 +282,11 @@ mod tests {
     #[test]
     fn an_unknown_filter_is_told_with_those_there_are() {
         assert!(
-            parse_filter("colour=red")
+            parse("colour=red")
                 .unwrap_err()
                 .contains("name, id, status")
         );
-        assert!(
-            parse_filter("status=happy")
-                .unwrap_err()
-                .contains("running")
-        );
-        assert!(parse_filter("name").unwrap_err().contains("KEY=VALUE"));
+        assert!(parse("status=happy").unwrap_err().contains("running"));
+        assert!(parse("name").unwrap_err().contains("KEY=VALUE"));
     }
 }
