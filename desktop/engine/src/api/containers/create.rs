@@ -1,0 +1,325 @@
+//! `POST /containers/create`: Docker's description of a container as the guest's.
+
+use std::collections::HashMap;
+
+use bollard_stubs::models::{
+    ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, Mount as ApiMount, MountType,
+    PortMap, RestartPolicy, ThrottleDevice as ApiThrottle,
+};
+use wherry_proto::v1::mount::Kind;
+use wherry_proto::v1::{
+    ContainerSpec, Device, HealthCheck, Mount, PortBinding, Resources, ThrottleDevice, Ulimit,
+};
+
+use crate::api::error::{ApiError, Result};
+
+/// Translates a whole description.
+///
+/// # Errors
+///
+/// 400 for values out of their range, 501 for what this engine does not have.
+pub(super) fn spec(name: &str, body: ContainerCreateBody) -> Result<ContainerSpec> {
+    let host = body.host_config.unwrap_or_default();
+    refuse_what_is_missing(&host)?;
+    let mut mounts = Vec::new();
+    for bind in host.binds.iter().flatten() {
+        mounts.push(parse_bind(bind)?);
+    }
+    for (target, options) in host.tmpfs.iter().flatten() {
+        mounts.push(tmpfs(target, options));
+    }
+    for mount in host.mounts.clone().unwrap_or_default() {
+        mounts.push(api_mount(mount)?);
+    }
+    for target in body.volumes.unwrap_or_default() {
+        if !mounts.iter().any(|mount| mount.target == target) {
+            mounts.push(Mount {
+                kind: Kind::Volume.into(),
+                target,
+                ..Mount::default()
+            });
+        }
+    }
+    // An entrypoint of one empty word takes the image's away.
+    let entrypoint = body.entrypoint.unwrap_or_default();
+    let clear_entrypoint = entrypoint == [""];
+    let [rows, columns] = size(host.console_size.as_deref());
+    let (restart_policy, restart_retries) = restart(host.restart_policy.as_ref())?;
+    Ok(ContainerSpec {
+        image: body.image.unwrap_or_default(),
+        name: name.trim_start_matches('/').to_owned(),
+        cmd: body.cmd.unwrap_or_default(),
+        entrypoint: if clear_entrypoint { Vec::new() } else { entrypoint },
+        clear_entrypoint,
+        env: body.env.unwrap_or_default(),
+        working_dir: body.working_dir.unwrap_or_default(),
+        user: body.user.unwrap_or_default(),
+        hostname: body.hostname.unwrap_or_default(),
+        domainname: body.domainname.unwrap_or_default(),
+        labels: body.labels.unwrap_or_default(),
+        terminal: body.tty.unwrap_or_default(),
+        open_stdin: body.open_stdin.unwrap_or_default(),
+        stdin_once: body.stdin_once.unwrap_or_default(),
+        auto_remove: host.auto_remove.unwrap_or_default(),
+        mounts,
+        ports: ports(host.port_bindings.as_ref())?,
+        exposed_ports: body.exposed_ports.unwrap_or_default(),
+        publish_all: host.publish_all_ports.unwrap_or_default(),
+        resources: Some(resources(&host)?),
+        privileged: host.privileged.unwrap_or_default(),
+        read_only: host.readonly_rootfs.unwrap_or_default(),
+        cap_add: host.cap_add.unwrap_or_default(),
+        cap_drop: host.cap_drop.unwrap_or_default(),
+        security_opt: host.security_opt.unwrap_or_default(),
+        stop_signal: body.stop_signal.unwrap_or_default(),
+        terminal_rows: rows,
+        terminal_columns: columns,
+        extra_hosts: host.extra_hosts.unwrap_or_default(),
+        dns: host.dns.unwrap_or_default(),
+        pid_mode: host.pid_mode.unwrap_or_default(),
+        ipc_mode: host.ipc_mode.unwrap_or_default(),
+        uts_mode: host.uts_mode.unwrap_or_default(),
+        volumes_from: host.volumes_from.unwrap_or_default(),
+        restart_policy,
+        restart_retries,
+        health_check: body.healthcheck.map(health_check).transpose()?,
+        init: host.init.unwrap_or_default(),
+        shm_size: unsigned("ShmSize", host.shm_size)?,
+        sysctls: host.sysctls.unwrap_or_default(),
+        group_add: host.group_add.unwrap_or_default(),
+        devices: host.devices.unwrap_or_default().into_iter().map(device).collect(),
+        ulimits: host.ulimits.unwrap_or_default().into_iter().map(|limit| Ulimit {
+            name: limit.name.unwrap_or_default(),
+            soft: limit.soft.unwrap_or_default(),
+            hard: limit.hard.unwrap_or_default(),
+        }).collect(),
+        oom_score_adj: number("OomScoreAdj", host.oom_score_adj)?,
+        ..ContainerSpec::default()
+    })
+}
+
+/// Refuses by name what the guest cannot do, where a client asks for it.
+fn refuse_what_is_missing(host: &HostConfig) -> Result<()> {
+    let missing = [
+        (host.cpu_realtime_period.unwrap_or(0) != 0, "CpuRealtimePeriod"),
+        (host.cpu_realtime_runtime.unwrap_or(0) != 0, "CpuRealtimeRuntime"),
+        (host.device_requests.as_ref().is_some_and(|list| !list.is_empty()), "DeviceRequests"),
+        (!matches!(host.userns_mode.as_deref(), None | Some("" | "host")), "UsernsMode"),
+        (!matches!(host.volume_driver.as_deref(), None | Some("" | "local")), "VolumeDriver"),
+        (host.storage_opt.as_ref().is_some_and(|map| !map.is_empty()), "StorageOpt"),
+    ];
+    match missing.iter().find(|(asked, _)| *asked) {
+        Some((_, name)) => Err(ApiError::not_implemented(format!(
+            "HostConfig.{name} is not supported by Wherry"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Reads `SOURCE:TARGET[:OPTIONS]`, of which the source is a host path or the name
+/// of a volume, and `TARGET` alone, an anonymous volume.
+fn parse_bind(text: &str) -> Result<Mount> {
+    let invalid = || ApiError::bad_request(format!("invalid volume specification: '{text}'"));
+    // A drive's letter is part of the path behind it.
+    let drive = matches!(text.as_bytes(), [letter, b':', b'/' | b'\\', ..] if letter.is_ascii_alphabetic());
+    let skipped = if drive { 2 } else { 0 };
+    let (source, rest) = match text[skipped..].find(':') {
+        Some(colon) => (&text[..skipped + colon], &text[skipped + colon + 1..]),
+        None => ("", text),
+    };
+    let (target, options) = rest.split_once(':').unwrap_or((rest, ""));
+    let is_path = drive || source.starts_with(['/', '\\', '~', '.']);
+    if !target.starts_with('/') || (text.contains(':') && source.is_empty()) {
+        return Err(invalid());
+    }
+    let mut mount = Mount {
+        kind: if is_path { Kind::Bind } else { Kind::Volume }.into(),
+        target: target.to_owned(),
+        ..Mount::default()
+    };
+    if is_path {
+        source.clone_into(&mut mount.host_source);
+    } else {
+        source.clone_into(&mut mount.source);
+    }
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "ro" => mount.read_only = true,
+            "nocopy" => mount.no_copy = true,
+            // Propagation within one guest, SELinux and caches of other engines:
+            // nothing here depends on them.
+            "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" | "rprivate" | "private"
+            | "rslave" | "slave" | "rshared" | "shared" => {}
+            _ => return Err(invalid()),
+        }
+    }
+    Ok(mount)
+}
+
+fn tmpfs(target: &str, options: &str) -> Mount {
+    Mount {
+        kind: Kind::Tmpfs.into(),
+        target: target.to_owned(),
+        tmpfs_options: options.to_owned(),
+        ..Mount::default()
+    }
+}
+
+fn api_mount(mount: ApiMount) -> Result<Mount> {
+    let source = mount.source.unwrap_or_default();
+    let mut made = Mount {
+        target: mount.target.unwrap_or_default(),
+        read_only: mount.read_only.unwrap_or_default(),
+        ..Mount::default()
+    };
+    match mount.typ {
+        Some(MountType::BIND) => {
+            made.set_kind(Kind::Bind);
+            made.host_source = source;
+        }
+        Some(MountType::VOLUME) => {
+            made.set_kind(Kind::Volume);
+            made.source = source;
+            let options = mount.volume_options.unwrap_or_default();
+            if options.subpath.is_some_and(|path| !path.is_empty()) {
+                return Err(ApiError::not_implemented("VolumeOptions.Subpath is not supported by Wherry"));
+            }
+            made.no_copy = options.no_copy.unwrap_or_default();
+            made.volume_labels = options.labels.unwrap_or_default();
+        }
+        Some(MountType::TMPFS) => {
+            made.set_kind(Kind::Tmpfs);
+            let options = mount.tmpfs_options.unwrap_or_default();
+            made.tmpfs_size = unsigned("SizeBytes", options.size_bytes)?;
+            made.tmpfs_mode = number("Mode", options.mode)?;
+        }
+        other => {
+            let kind = other.map_or_else(String::new, |kind| kind.to_string());
+            return Err(ApiError::not_implemented(format!("mounts of the type {kind:?} are not supported by Wherry")));
+        }
+    }
+    Ok(made)
+}
+
+/// Translates port bindings. A port without a binding is published on one of the
+/// engine's choice.
+fn ports(map: Option<&PortMap>) -> Result<Vec<PortBinding>> {
+    let mut ports = Vec::new();
+    for (port, bindings) in map.into_iter().flatten() {
+        let invalid = |what: &str| ApiError::bad_request(format!("invalid port specification: {what:?}"));
+        let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        let container_port = number.parse::<u16>().map_err(|_| invalid(port))?.into();
+        for binding in bindings.iter().flatten() {
+            let host = binding.host_port.as_deref().unwrap_or_default();
+            let (first, last) = host.split_once('-').unwrap_or((host, ""));
+            let parse = |text: &str| match text {
+                "" => Ok(0),
+                text => text.parse::<u16>().map(u32::from).map_err(|_| invalid(host)),
+            };
+            ports.push(PortBinding {
+                container_port,
+                protocol: protocol.to_lowercase(),
+                host_address: binding.host_ip.clone().unwrap_or_default(),
+                host_port: parse(first)?,
+                host_port_last: parse(last)?,
+            });
+        }
+    }
+    // A map has no order; what is bound first should not change from call to call.
+    ports.sort_by(|a, b| (a.container_port, &a.protocol).cmp(&(b.container_port, &b.protocol)));
+    Ok(ports)
+}
+
+/// Translates the limits of a container.
+///
+/// # Errors
+///
+/// 400 for a number out of its range.
+pub(super) fn resources(host: &HostConfig) -> Result<Resources> {
+    Ok(Resources {
+        memory: unsigned("Memory", host.memory)?,
+        nano_cpus: unsigned("NanoCpus", host.nano_cpus)?,
+        // Docker's -1 and 0 are no limit.
+        pids: host.pids_limit.and_then(|limit| u64::try_from(limit).ok()).unwrap_or_default(),
+        memory_swap: host.memory_swap.unwrap_or_default(),
+        memory_reservation: unsigned("MemoryReservation", host.memory_reservation)?,
+        cpu_shares: unsigned("CpuShares", host.cpu_shares)?,
+        cpuset_cpus: host.cpuset_cpus.clone().unwrap_or_default(),
+        cpuset_mems: host.cpuset_mems.clone().unwrap_or_default(),
+        cpu_period: unsigned("CpuPeriod", host.cpu_period)?,
+        cpu_quota: host.cpu_quota.unwrap_or_default(),
+        blkio_weight: host.blkio_weight.unwrap_or_default().into(),
+        device_read_bps: throttles(host.blkio_device_read_bps.as_ref())?,
+        device_write_bps: throttles(host.blkio_device_write_bps.as_ref())?,
+        device_read_iops: throttles(host.blkio_device_read_iops.as_ref())?,
+        device_write_iops: throttles(host.blkio_device_write_iops.as_ref())?,
+    })
+}
+
+fn throttles(devices: Option<&Vec<ApiThrottle>>) -> Result<Vec<ThrottleDevice>> {
+    let throttle = |device: &ApiThrottle| {
+        Ok(ThrottleDevice {
+            path: device.path.clone().unwrap_or_default(),
+            rate: unsigned("Rate", device.rate)?,
+        })
+    };
+    devices.into_iter().flatten().map(throttle).collect()
+}
+
+fn device(device: DeviceMapping) -> Device {
+    Device {
+        path: device.path_on_host.unwrap_or_default(),
+        target: device.path_in_container.unwrap_or_default(),
+        permissions: device.cgroup_permissions.unwrap_or_default(),
+    }
+}
+
+/// Returns a restart policy's name, and its retries.
+///
+/// # Errors
+///
+/// 400 for retries that are no number of attempts.
+pub(super) fn restart(policy: Option<&RestartPolicy>) -> Result<(String, u32)> {
+    let Some(policy) = policy else {
+        return Ok(Default::default());
+    };
+    let name = policy.name.map_or_else(String::new, |name| name.to_string());
+    Ok((name, number("MaximumRetryCount", policy.maximum_retry_count)?))
+}
+
+fn health_check(check: HealthConfig) -> Result<HealthCheck> {
+    Ok(HealthCheck {
+        test: check.test.unwrap_or_default(),
+        interval_ns: unsigned("Interval", check.interval)?,
+        timeout_ns: unsigned("Timeout", check.timeout)?,
+        start_period_ns: unsigned("StartPeriod", check.start_period)?,
+        start_interval_ns: unsigned("StartInterval", check.start_interval)?,
+        retries: number("Retries", check.retries)?,
+    })
+}
+
+fn size(size: Option<&[usize]>) -> [u32; 2] {
+    let side = |index: usize| {
+        let side = size.and_then(|size| size.get(index)).copied();
+        side.and_then(|side| u16::try_from(side).ok()).map_or(0, u32::from)
+    };
+    [side(0), side(1)]
+}
+
+fn unsigned(name: &str, value: Option<i64>) -> Result<u64> {
+    number(name, value)
+}
+
+fn number<T: TryFrom<i64> + Default>(name: &str, value: Option<i64>) -> Result<T> {
+    let Some(value) = value else {
+        return Ok(T::default());
+    };
+    T::try_from(value).map_err(|_| ApiError::bad_request(format!("invalid {name}: {value} is out of range")))
+}
+
+/// Returns the network that a description names: the host's configuration says
+/// it, and its endpoints more of it.
+pub(super) fn networks(body: &ContainerCreateBody) -> HashMap<String, bollard_stubs::models::EndpointSettings> {
+    let endpoints = body.networking_config.as_ref();
+    endpoints.and_then(|config| config.endpoints_config.clone()).unwrap_or_default()
+}

@@ -1,0 +1,50 @@
+//! Swarm, its nodes, services, secrets and configs, and plugins: answered as an
+//! engine answers that is in no swarm and has no plugins.
+
+use axum::Router;
+use axum::routing::{any, get, post};
+use http::StatusCode;
+
+use super::Api;
+use super::error::ApiError;
+
+pub(super) fn routes() -> Router<Api> {
+    let mut routes = Router::new()
+        .route("/plugins", get(|| async { axum::Json([(); 0]) }))
+        .route("/plugins/{*rest}", any(no_plugins))
+        .route("/swarm/init", post(no_swarm_here))
+        .route("/swarm/join", post(no_swarm_here))
+        .route("/session", post(no_sessions))
+        .route("/build", post(no_build))
+        .route("/build/{*rest}", any(no_build));
+    for path in ["/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs"] {
+        routes = routes
+            .route(path, any(no_manager))
+            .route(&format!("{path}/{{*rest}}"), any(no_manager));
+    }
+    routes
+}
+
+async fn no_manager() -> ApiError {
+    ApiError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" \
+         to connect this node to swarm and try again.",
+    )
+}
+
+async fn no_swarm_here() -> ApiError {
+    ApiError::not_implemented("Wherry runs containers on one computer and forms no swarm")
+}
+
+async fn no_plugins() -> ApiError {
+    ApiError::not_implemented("Wherry takes no plugins of Docker's engine")
+}
+
+async fn no_build() -> ApiError {
+    ApiError::not_implemented("this version of Wherry does not build images; pull or load them")
+}
+
+async fn no_sessions() -> ApiError {
+    ApiError::not_implemented("this version of Wherry has no BuildKit sessions")
+}
