@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "wherry/v1/images.proto",
         "wherry/v1/containers.proto",
         "wherry/v1/volumes.proto",
+        "wherry/v1/networks.proto",
         "wherry/v1/stream.proto",
         "wherry/v1/machine.proto",
     ];
@@ -24,7 +25,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "HealthCheck",
         "ThrottleDevice",
         "Ulimit",
+        "LogConfig",
         "Device",
+        "NetworkAttachment",
+        "NetworkEndpoint",
     ];
     let mut configuration = tonic_prost_build::configure();
     for message in kept {

@@ -9,6 +9,7 @@ mod container;
 mod event;
 mod image;
 mod init;
+mod listening;
 mod network;
 mod reaper;
 mod registry;

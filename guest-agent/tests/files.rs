@@ -371,3 +371,67 @@ async fn an_export_imports_as_the_same_files() {
     assert_eq!(output(&mut agent, "again", "cat /link").await, "x\n");
     assert_ne!(IMAGE, "again");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_of_what_is_removed_meanwhile_is_no_archive() {
+    if not_root("an_export_of_what_is_removed") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    // More than all the buffers on the way hold.
+    let script = "dd if=/dev/zero of=/big bs=1M count=64 2>/dev/null; echo there; sleep 1000";
+    let id = agent.create(script, |_| ()).await;
+    let mut client = agent.attach(&id).await;
+    agent.run(&id).await.unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"there\n") {
+        let frame = within(read_frame(&mut client)).await.unwrap().unwrap();
+        said.extend_from_slice(&frame.payload);
+    }
+    let export = ExportStream {
+        container: id.clone(),
+    };
+    let (mut stream, reply) = agent.stream(Purpose::Export(export)).await;
+    assert_eq!(reply.error, "");
+    let first = within(read_frame(&mut stream)).await.unwrap().unwrap();
+    assert_eq!(first.kind, Kind::Data);
+    let remove = RemoveContainerRequest {
+        container: id,
+        force: true,
+        volumes: false,
+    };
+    within(agent.containers.clone().remove(remove))
+        .await
+        .unwrap();
+    let error = received(&mut stream).await.unwrap_err();
+    assert!(error.error.contains("was removed while"), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_keeps_the_holes_of_files() {
+    if not_root("a_commit_keeps_the_holes") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    // 64 GiB, of which two parts of a page are there.
+    let script = "echo begin > /big; echo end | dd of=/big bs=1M seek=32768 conv=notrunc 2>/dev/null; \
+                  truncate -s 68719476736 /big; truncate -s 1000000 /hole";
+    let id = agent.create(script, |_| ()).await;
+    agent.run(&id).await.unwrap();
+    agent.wait(&id, Condition::NotRunning).await;
+    let commit = CommitRequest {
+        container: id,
+        name: "sparse:1".to_owned(),
+        ..Default::default()
+    };
+    within(agent.containers.clone().commit(commit))
+        .await
+        .unwrap();
+    let look = "stat -c '%s' /big /hole; du -k /big /hole | cut -f1; head -n1 /big; \
+                dd if=/big bs=1M skip=32768 count=1 2>/dev/null | head -n1";
+    let seen = output(&mut agent, "sparse:1", look).await;
+    let lines: Vec<_> = seen.lines().collect();
+    assert_eq!(lines[..2], ["68719476736", "1000000"], "{seen}");
+    assert!(lines[2].parse::<u64>().unwrap() < 100, "{seen}");
+    assert_eq!(lines[3..], ["0", "begin", "end"], "{seen}");
+}

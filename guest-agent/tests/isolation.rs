@@ -110,3 +110,135 @@ async fn namespaces_are_shared_with_another_container() {
     let error = agent.run(&nosy).await.unwrap_err();
     assert!(error.message().contains("non-shareable"), "{error}");
 }
+
+fn tmpfs(target: &str, options: &str) -> Mount {
+    Mount {
+        kind: mount::Kind::Tmpfs.into(),
+        target: target.to_owned(),
+        tmpfs_options: options.to_owned(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tmpfs_is_mounted_as_its_options_say() {
+    if not_root("a_tmpfs_is") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let script = "grep ' /[abcd] ' /proc/mounts | cut -d' ' -f2,4; stat -c '%a %u:%g' /a /b; \
+                  cp /bin/busybox /a/true; cp /bin/busybox /b/true; \
+                  /a/true && echo a; /b/true && echo b; \
+                  touch /c/f 2>/dev/null || echo c; stat -c %a /tmp /d";
+    let (_, said) = output(&mut agent, script, |spec| {
+        spec.mounts = vec![
+            tmpfs("/a", ""),
+            tmpfs("/b", "size=4m,mode=750,uid=5,gid=6,exec,dev,suid"),
+            tmpfs("/c", "rw,ro"),
+            tmpfs("/d", "nr_inodes=100,mode=1700,exec,noexec"),
+            tmpfs("/tmp", ""),
+        ];
+    })
+    .await;
+    let options = |target: &str| {
+        let line = said.lines().find(|line| line.starts_with(target)).unwrap();
+        line.split([' ', ','])
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let has = |target: &str, option: &str| options(target).iter().any(|one| one == option);
+    for option in ["rw", "noexec", "nosuid", "nodev"] {
+        assert!(has("/a", option), "{said}");
+    }
+    assert!(has("/b", "size=4096k") && has("/b", "uid=5"), "{said}");
+    for option in ["noexec", "nosuid", "nodev"] {
+        assert!(!has("/b", option), "{said}");
+    }
+    assert!(has("/c", "ro") && has("/c", "noexec"), "{said}");
+    assert!(has("/d", "nr_inodes=100") && has("/d", "noexec"), "{said}");
+    let rest: Vec<_> = said.lines().filter(|line| !line.starts_with('/')).collect();
+    let rest: Vec<_> = rest
+        .into_iter()
+        .filter(|line| !line.contains("denied"))
+        .collect();
+    // What is below /tmp in the image says its permissions.
+    assert_eq!(
+        rest,
+        ["1777 0:0", "750 5:6", "b", "c", "755", "1700"],
+        "{said}"
+    );
+    let error = agent
+        .try_create(ContainerSpec {
+            image: support::IMAGE.to_owned(),
+            mounts: vec![tmpfs("/a", "shiny")],
+            ..Default::default()
+        })
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .message()
+            .starts_with("Invalid tmpfs option \"shiny\""),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_has_a_domain_and_the_machines_cgroups_where_asked() {
+    if not_root("a_container_has_a_domain") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let script = "cat /proc/sys/kernel/domainname /proc/self/cgroup";
+    for (mode, cgroup) in [("", "0::/\n"), ("host", "0::/wherry-containers/")] {
+        let (_, said) = output(&mut agent, script, |spec| {
+            spec.domainname = "example.org".to_owned();
+            spec.cgroupns_mode = mode.to_owned();
+        })
+        .await;
+        assert_eq!(said.lines().next(), Some("example.org"), "{said}");
+        assert!(said.contains(cgroup), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_kept_as_far_as_was_asked() {
+    if not_root("a_log_is_kept") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let log = |driver: &str, options: &[(&str, &str)]| {
+        let text = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Some(LogConfig {
+            driver: driver.to_owned(),
+            options: options.iter().map(text).collect(),
+        })
+    };
+    let options = [("max-size", "2k"), ("max-file", "3")];
+    let script = "for n in $(seq 200); do echo line $n; done";
+    let (_, said) = output(&mut agent, script, |spec| {
+        spec.log = log("json-file", &options);
+    })
+    .await;
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines.last(), Some(&"line 200"));
+    assert!((40..160).contains(&lines.len()), "{}", lines.len());
+
+    let id = agent
+        .create("echo unkept", |spec| spec.log = log("none", &[]))
+        .await;
+    let mut stream = agent.attach(&id).await;
+    agent.run(&id).await.unwrap();
+    let heard = support::collect(&mut stream).await;
+    assert_eq!(String::from_utf8_lossy(&heard.stdout), "unkept\n");
+    let request = LogsStream {
+        container: id,
+        stdout: true,
+        ..Default::default()
+    };
+    let (_, reply) = agent.stream(stream_header::Purpose::Logs(request)).await;
+    assert!(
+        reply.error.contains("does not support reading"),
+        "{reply:?}"
+    );
+}

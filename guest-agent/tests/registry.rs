@@ -23,6 +23,9 @@ mod push;
 #[path = "registry/server.rs"]
 mod server;
 
+#[path = "registry/tags.rs"]
+mod tags;
+
 use std::path::Path;
 
 use support::{Agent, within};

@@ -531,13 +531,19 @@ async fn events_tell_of_a_life() {
     let mut actions = Vec::new();
     while actions.last().map(String::as_str) != Some("destroy") {
         let event = within(events.message()).await.unwrap().unwrap();
-        assert_eq!(event.id, id);
+        match event.r#type.as_str() {
+            "network" => assert_eq!(event.attributes["container"], id),
+            _ => assert_eq!(event.id, id),
+        }
         if event.action == "die" {
             assert_eq!(event.attributes["exitCode"], "2");
         }
         actions.push(event.action);
     }
-    assert_eq!(actions, ["create", "start", "die", "destroy"]);
+    assert_eq!(
+        actions,
+        ["create", "connect", "start", "die", "disconnect", "destroy"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

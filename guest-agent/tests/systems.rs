@@ -126,3 +126,43 @@ async fn systemd_comes_up_takes_commands_and_shuts_down() {
     let (_, kept) = exec(&mut agent, &id, "cat /var/tmp/kept").await;
     assert_eq!(kept, "kept\nkept\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn busyboxs_init_runs_services_and_shuts_down() {
+    if not_root("busyboxs_init") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    // A service that comes back, and one that tells of the end.
+    let script = "mkdir -p /etc /sbin; ln -sf /bin/busybox /sbin/init; cd /etc; \
+                  echo '::sysinit:/bin/busybox touch /up' > inittab; \
+                  echo '::respawn:/bin/busybox sleep 1234' >> inittab; \
+                  echo '::ctrlaltdel:/bin/busybox reboot' >> inittab; \
+                  echo '::shutdown:/bin/busybox touch /down' >> inittab; exec /sbin/init";
+    let id = agent
+        .create(script, |spec| spec.init_system = "always".to_owned())
+        .await;
+    agent.run(&id).await.unwrap();
+    let running = "ls /up && ps | grep '[s]leep 1234'";
+    within(async {
+        while exec(&mut agent, &id, running).await.0 != Some(0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let stop = StopContainerRequest {
+        container: id.clone(),
+        timeout_seconds: Some(50),
+        ..Default::default()
+    };
+    within(agent.containers.stop(stop)).await.unwrap();
+    let request = InspectContainerRequest {
+        container: id.clone(),
+    };
+    let ended = agent.containers.inspect(request).await.unwrap();
+    // By reboot(2), not killed.
+    assert_eq!(ended.into_inner().exit_code, 128 + libc::SIGHUP);
+    let changes = agent.containers.diff(DiffRequest { container: id }).await;
+    let changes = changes.unwrap().into_inner().changes;
+    assert!(changes.iter().any(|change| change.path == "/down"));
+}

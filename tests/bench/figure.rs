@@ -22,6 +22,11 @@ pub(crate) const NAMES: &[(&str, &str)] = &[
     ("forward", "port_in_64"),
     ("forward", "port_out_64"),
     ("forward", "port_connections"),
+    ("traffic", "http_1"),
+    ("traffic", "http_64"),
+    ("traffic", "iperf_in"),
+    ("traffic", "iperf_out"),
+    ("traffic", "iperf_udp_in"),
     ("images", "load"),
 ];
 

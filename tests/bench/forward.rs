@@ -1,17 +1,14 @@
 //! Published ports, beside QEMU's own port forwarding into the same VM and to
 //! the same server.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-use serde_json::json;
-use wherry_tests::{Engine, archive, net, wait};
+use anyhow::ensure;
+use wherry_tests::{Engine, net, server, wait};
 
+use crate::control::Control;
 use crate::figure::{Bound, Figure, median};
 
 const BYTES: usize = 64 << 20;
@@ -20,9 +17,6 @@ const RUNS: usize = 3;
 const MANY: usize = 64;
 const CONNECTIONS: usize = 10_000;
 
-/// The image that has nothing but the server.
-const SERVER: &str = "bench/server";
-
 struct Ports {
     sink: u16,
     source: u16,
@@ -30,7 +24,7 @@ struct Ports {
 }
 
 pub(crate) fn measure(engine: &Engine) -> anyhow::Result<Vec<Figure>> {
-    import_server(engine)?;
+    server::import(engine)?;
     let ours = Ports {
         sink: net::free_port()?,
         source: net::free_port()?,
@@ -51,7 +45,7 @@ pub(crate) fn measure(engine: &Engine) -> anyhow::Result<Vec<Figure>> {
         &publish(ours.echo, 5003),
         "-p",
         &publish(short, 5004),
-        SERVER,
+        server::IMAGE,
         "/server",
     ])?;
     // QEMU forwards to the guest's own address, so its server is on that network.
@@ -62,7 +56,7 @@ pub(crate) fn measure(engine: &Engine) -> anyhow::Result<Vec<Figure>> {
         "host-server",
         "--net",
         "host",
-        SERVER,
+        server::IMAGE,
         "/server",
     ])?;
     let theirs = Ports {
@@ -76,7 +70,7 @@ pub(crate) fn measure(engine: &Engine) -> anyhow::Result<Vec<Figure>> {
         (theirs.source, 5002),
         (theirs.echo, 5003),
     ] {
-        control.forward(host, guest)?;
+        control.forward("tcp", host, guest)?;
     }
     for port in [&ours, &theirs].map(|ports| ports.echo) {
         wait::until("the server", Duration::from_secs(30), || {
@@ -128,73 +122,6 @@ pub(crate) fn measure(engine: &Engine) -> anyhow::Result<Vec<Figure>> {
     ];
     engine.succeed(&["rm", "-f", "server", "host-server"])?;
     Ok(figures)
-}
-
-/// Compiles the server and makes an image of it.
-fn import_server(engine: &Engine) -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let program = folder.path().join("server");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/server.rs");
-    let status = Command::new("rustc")
-        .args([
-            "--edition",
-            "2024",
-            "-O",
-            "-C",
-            "target-feature=+crt-static",
-        ])
-        .args([Path::new("-o"), &program, &source])
-        .status()?;
-    ensure!(status.success(), "{} does not compile", source.display());
-    let mut root = tar::Builder::new(Vec::new());
-    archive::append(&mut root, "server", &std::fs::read(program)?, 0o755)?;
-    let ran = engine.run_with_input(&["import", "-", SERVER], &root.into_inner()?)?;
-    ensure!(ran.code == 0, "import failed: {ran:?}");
-    Ok(())
-}
-
-/// QEMU's control socket.
-struct Control(BufReader<UnixStream>);
-
-impl Control {
-    fn connect(engine: &Engine) -> anyhow::Result<Self> {
-        let path = engine.home().join("control.sock");
-        let stream = UnixStream::connect(&path)
-            .with_context(|| format!("cannot connect to {}", path.display()))?;
-        let mut control = Self(BufReader::new(stream));
-        let mut greeting = String::new();
-        control.0.read_line(&mut greeting)?;
-        control.execute(&json!({"execute": "qmp_capabilities"}))?;
-        Ok(control)
-    }
-
-    fn execute(&mut self, command: &serde_json::Value) -> anyhow::Result<()> {
-        writeln!(self.0.get_mut(), "{command}")?;
-        loop {
-            let mut line = String::new();
-            ensure!(
-                self.0.read_line(&mut line)? > 0,
-                "QEMU closed its control socket"
-            );
-            let answer: serde_json::Value = serde_json::from_str(&line)?;
-            if let Some(printed) = answer.get("return") {
-                // Errors of the monitor's own commands come as text.
-                ensure!(
-                    printed.as_str().is_none_or(str::is_empty),
-                    "QEMU says {printed}"
-                );
-                return Ok(());
-            }
-            ensure!(answer.get("error").is_none(), "QEMU says {answer}");
-        }
-    }
-
-    fn forward(&mut self, host: u16, guest: u16) -> anyhow::Result<()> {
-        let line = format!("hostfwd_add tcp:127.0.0.1:{host}-:{guest}");
-        self.execute(
-            &json!({"execute": "human-monitor-command", "arguments": {"command-line": line}}),
-        )
-    }
 }
 
 fn repeated(mut action: impl FnMut() -> anyhow::Result<f64>) -> anyhow::Result<f64> {

@@ -2,12 +2,15 @@
 //! one machine. `cargo xtask bench` builds what they need and runs them.
 
 mod boot;
+mod breakdown;
 mod commands;
+mod control;
 mod dockerd;
 mod figure;
 mod forward;
 mod images;
 mod memory;
+mod traffic;
 mod vsock;
 
 use std::path::PathBuf;
@@ -23,7 +26,8 @@ struct Arguments {
     /// Also write the figures to FILE as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Measure only the group or figure of this name.
+    /// Measure only the group or figure of this name; `breakdown` shows where a
+    /// `run` spends its time, and is measured only so.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
 }
@@ -36,11 +40,15 @@ const GROUPS: &[(&str, Group)] = &[
     ("commands", commands::measure),
     ("vsock", vsock::measure),
     ("forward", forward::measure),
+    ("traffic", traffic::measure),
     ("images", images::measure),
 ];
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if arguments.only.as_deref() == Some("breakdown") {
+        return breakdown::print();
+    }
     let wanted = |group: &str| match arguments.only.as_deref() {
         None => true,
         Some(name) => name == group || figure::NAMES.contains(&(group, name)),

@@ -9,8 +9,10 @@ mod failures;
 mod files;
 mod images;
 mod lifecycle;
+mod limits;
 mod ports;
 mod power_cut;
+mod publishing;
 mod registry;
 mod shares;
 mod streams;
@@ -51,9 +53,11 @@ fn main() {
         ("streams", streams::TESTS),
         ("terminal", terminal::TESTS),
         ("ports", ports::TESTS),
+        ("publishing", publishing::TESTS),
         ("shares", shares::TESTS),
         ("images", images::TESTS),
         ("lifecycle", lifecycle::TESTS),
+        ("limits", limits::TESTS),
         ("registry", registry::TESTS),
         ("bad_input", bad_input::TESTS),
         ("disk", disk::TESTS),

@@ -1,10 +1,7 @@
 //! Registries on the host's loopback, as the guest reaches them.
 
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
 use anyhow::{Context, ensure};
-use wherry_tests::{Engine, IMAGE, wait};
+use wherry_tests::{Engine, IMAGE, Registry};
 
 use crate::Shared;
 
@@ -13,64 +10,10 @@ pub(crate) const TESTS: &[(&str, Shared)] = &[(
     round_trip,
 )];
 
-/// The password of "wherry" is "secret".
-const USERS: &str = "wherry:$2b$04$ebz9TnmbcyMMurvsYSTvJOwMJgmYWFPzTelMyuDyF57BsFtgyGFTi\n";
-
-/// Debian's `docker-registry` on the loopback.
-struct Registry {
-    _folder: tempfile::TempDir,
-    process: Child,
-    port: u16,
-}
-
-impl Registry {
-    fn start() -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().display();
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?
-            .local_addr()?
-            .port();
-        std::fs::write(folder.path().join("users"), USERS)?;
-        let configuration = folder.path().join("config.yml");
-        std::fs::write(
-            &configuration,
-            format!(
-                "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
-                 storage: {{filesystem: {{rootdirectory: {path}/data}}}}\n\
-                 http: {{addr: '127.0.0.1:{port}'}}\n\
-                 auth: {{htpasswd: {{realm: here, path: {path}/users}}}}\n"
-            ),
-        )?;
-        let process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&configuration)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("the Debian package docker-registry")?;
-        let registry = Self {
-            _folder: folder,
-            process,
-            port,
-        };
-        wait::until("the registry answers", Duration::from_secs(30), || {
-            Ok(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())
-        })?;
-        Ok(registry)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 fn round_trip(engine: &Engine) -> anyhow::Result<()> {
-    let registry = Registry::start()?;
+    let registry = Registry::with_login()?;
     for host in ["localhost", "127.0.0.1"] {
-        let server = format!("{host}:{}", registry.port);
+        let server = format!("{host}:{}", registry.port());
         let name = format!("{server}/team/box:1");
         engine.succeed(&["tag", IMAGE, &name])?;
         let refused = engine.run(&["push", &name])?;

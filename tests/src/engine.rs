@@ -99,6 +99,12 @@ impl Engine {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Returns the folder of the programs, and of the guest image.
+    #[must_use]
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
     /// Returns the home folder.
     #[must_use]
     pub fn home(&self) -> &Path {

@@ -5,6 +5,9 @@ pub mod archive;
 mod engine;
 pub mod net;
 pub mod process;
+mod registry;
+pub mod server;
 pub mod wait;
 
 pub use engine::{Engine, IMAGE, Ran};
+pub use registry::Registry;

@@ -23,7 +23,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     setup::install(setup::RUN)?;
     build::all()?;
     let bare = guest::build_bare_init()?;
-    let docker = docker_root()?;
+    setup::install(setup::BENCH)?;
+    // Docker's engine is a comparator.
+    let docker = root("docker", "docker.io,busybox-static")?;
+    let load = root("load", "nginx-light,iperf3,busybox-static")?;
     let mut command = cargo_command(&[
         "run",
         "--release",
@@ -37,7 +40,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     command
         .env("WHERRY_PROGRAMS", build::release_folder())
         .env("WHERRY_BARE_INIT", bare)
-        .env("WHERRY_DOCKER_ROOT", docker);
+        .env("WHERRY_DOCKER_ROOT", docker)
+        .env("WHERRY_LOAD_ROOT", load);
     if let Some(file) = &options.json {
         command.arg("--json").arg(std::path::absolute(file)?);
     }
@@ -47,16 +51,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     build::run(command)
 }
 
-/// Returns a root file system with Docker's engine, which some figures have as
-/// their comparator.
-fn docker_root() -> anyhow::Result<PathBuf> {
+/// Returns a root file system of Debian's packages, which some figures need.
+fn root(name: &str, packages: &str) -> anyhow::Result<PathBuf> {
     let folder = default_cache().join("bench");
-    let path = folder.join(format!("docker-{}.tar", packages::RELEASE));
+    let path = folder.join(format!("{name}-{}.tar", packages::RELEASE));
     if !path.exists() {
-        eprintln!("Unpacking Debian's docker.io");
+        eprintln!("Unpacking Debian's {packages}");
         std::fs::create_dir_all(&folder)?;
-        let partial = folder.join(format!("docker-{}.partial.tar", std::process::id()));
-        packages::unpack("docker.io,busybox-static", &partial)?;
+        let partial = folder.join(format!("{name}-{}.partial.tar", std::process::id()));
+        packages::unpack(packages, &partial)?;
         std::fs::rename(&partial, &path)?;
     }
     Ok(path)

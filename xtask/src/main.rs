@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod check_targets;
 mod demo;
+mod fuzz;
 mod guest;
 mod packages;
 mod setup;
@@ -25,6 +26,8 @@ enum Command {
     Demo(demo::Options),
     /// Run the lints and all tests, those that boot the guest too.
     Test(test::Options),
+    /// Feed random input to what reads strangers' bytes.
+    Fuzz(fuzz::Options),
     /// Measure, each figure beside its comparator.
     Bench(bench::Options),
     /// Build wherry, wherryd and the guest image into target/release.
@@ -39,6 +42,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Build => build::all(),
         Command::Guest => {

@@ -55,11 +55,20 @@ pub(crate) const RUN: &[Need] = &[
     need("mmdebstrap", &["/usr/bin/mmdebstrap"]),
 ];
 
+/// For the benchmarks alone.
+pub(crate) const BENCH: &[Need] = &[
+    need("wrk", &["/usr/bin/wrk"]),
+    need("iperf3", &["/usr/bin/iperf3"]),
+];
+
 /// For the tests alone.
 pub(crate) const TEST: &[Need] = &[
     need("docker-registry", &["/usr/bin/docker-registry"]),
     need("skopeo", &["/usr/bin/skopeo"]),
 ];
+
+/// For the fuzzer, whose loop is written in C++.
+pub(crate) const FUZZ: &[Need] = &[need("g++", &["/usr/bin/g++"])];
 
 /// For checking the host crates for other systems. Debian's compiler comes with
 /// the source of its standard library, which is built for each of them.

@@ -1,7 +1,10 @@
 //! Lints and tests, from the quickest to the slowest.
 
 use crate::build::{self, cargo, cargo_command, run as run_command};
-use crate::{check_targets, setup};
+use crate::{check_targets, fuzz, setup};
+
+/// How long each fuzz target runs, seconds.
+const FUZZ_SECONDS: u32 = 10;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -37,6 +40,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     build::all()?;
     step("vsock torture");
     vsock_torture()?;
+    step("fuzz targets");
+    fuzz::run(&fuzz::Options::all(FUZZ_SECONDS))?;
     step("end-to-end tests");
     end_to_end(&[])
 }

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::container::{ContainerCommand, ContainerGroup};
 use crate::commands::{
     completion, events, history, image, images, import, info, inspect, load, login, logout,
-    machine, pull, push, remove_image, save, search, system, tag, version, volume,
+    machine, network, pull, push, remove_image, save, search, system, tag, version, volume,
 };
 use crate::failure::{ENGINE, FAILED};
 use crate::output;
@@ -49,7 +49,7 @@ Environment:
 pub(crate) enum Command {
     #[command(flatten)]
     Container(ContainerCommand),
-    /// Show everything about containers or images, as JSON
+    /// Show everything about containers, images, networks or volumes, as JSON
     Inspect(inspect::Arguments),
     /// List images
     Images(images::Arguments),
@@ -73,13 +73,15 @@ pub(crate) enum Command {
     Rmi(remove_image::Arguments),
     /// Make, list and remove volumes, which outlive containers
     Volume(volume::Arguments),
+    /// Make, list and remove networks, and connect containers to them
+    Network(network::Arguments),
     /// The commands on containers, and those to list and prune them
     #[command(name = "container")]
     ContainerGroup {
         #[command(subcommand)]
         command: ContainerGroup,
     },
-    /// Show what happens to containers, images and volumes
+    /// Show what happens to containers, images, networks and volumes
     Events(events::Arguments),
     /// The commands about images, and their removal where nobody uses them
     Image(image::Arguments),

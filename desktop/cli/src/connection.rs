@@ -11,6 +11,7 @@ use wherry_proto::MAX_MESSAGE;
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::engine_client::EngineClient;
 use wherry_proto::v1::images_client::ImagesClient;
+use wherry_proto::v1::networks_client::NetworksClient;
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::system_client::SystemClient;
 use wherry_proto::v1::volumes_client::VolumesClient;
@@ -98,6 +99,11 @@ impl Connection {
     /// Returns a client of the guest's volumes.
     pub(crate) fn volumes(&self) -> VolumesClient<Channel> {
         VolumesClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Returns a client of the guest's networks.
+    pub(crate) fn networks(&self) -> NetworksClient<Channel> {
+        NetworksClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
     /// Returns a client of the guest as a whole.

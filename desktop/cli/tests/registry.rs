@@ -68,6 +68,24 @@ fn a_pull_prints_what_docker_prints_and_nothing_else_in_a_pipe() {
 }
 
 #[test]
+fn a_pull_fetches_every_tag() {
+    let engine = ScriptedEngine::start();
+    let docker = tempfile::tempdir().unwrap();
+    let output = run(&engine, docker.path(), &["pull", "-q", "-a", "nginx"], "");
+    assert_eq!(
+        text(&output.stdout),
+        "docker.io/library/nginx:1\ndocker.io/library/nginx:2\n"
+    );
+    let output = run(&engine, docker.path(), &["pull", "-a", "nginx:1"], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        errors(&output),
+        "wherry: tag can't be used with --all-tags/-a\n"
+    );
+    assert_eq!(engine.asked().pulled.len(), 2);
+}
+
+#[test]
 fn a_pull_takes_the_hosts_settings_and_credentials_along() {
     let engine = ScriptedEngine::start();
     engine
@@ -176,6 +194,61 @@ fn a_save_is_a_file_only_when_it_is_whole() {
     assert_eq!(std::fs::read(&file).unwrap(), b"halfwhole");
     let output = engine.run(&["save", "nginx"], b"");
     assert_eq!(output.stdout, b"halfwhole");
+}
+
+#[cfg(unix)]
+#[test]
+fn no_archive_takes_the_place_of_a_device() {
+    let engine = ScriptedEngine::start();
+    let folder = tempfile::tempdir().unwrap();
+    // A pipe stands for `/dev/null`, which root could replace as well.
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let pipe = pipe.to_str().unwrap();
+    for arguments in [["save", "-o", pipe, "nginx"], ["export", "-o", pipe, "web"]] {
+        let output = engine.run(&arguments, b"");
+        assert_eq!(output.status.code(), Some(1));
+        let said = errors(&output);
+        assert!(
+            said.contains("must be a regular file: got a device or a pipe"),
+            "{said}"
+        );
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn what_docker_has_and_wherry_cannot_is_refused_with_the_reason() {
+    let engine = ScriptedEngine::start();
+    let platform = ["--platform", "linux/arm64"];
+    for (command, name) in [
+        ("save", "nginx"),
+        ("load", ""),
+        ("import", "-"),
+        ("history", "nginx"),
+        ("push", "nginx"),
+        ("rmi", "nginx"),
+    ] {
+        let mut arguments = vec![command];
+        arguments.extend(platform);
+        arguments.extend((!name.is_empty()).then_some(name));
+        let output = engine.run(&arguments, b"");
+        assert_eq!(output.status.code(), Some(125), "{command}");
+        let said = errors(&output);
+        assert!(said.contains("an image here is of one platform"), "{said}");
+    }
+    for (value, code) in [("", 0), ("=true", 0), ("=false", 125)] {
+        let trust = format!("--disable-content-trust{value}");
+        let output = engine.run(&["pull", &trust, "nginx"], b"");
+        assert_eq!(output.status.code(), Some(code), "{}", errors(&output));
+    }
+    let output = engine.run(&["images", "--tree"], b"");
+    assert!(errors(&output).contains("--tree is not supported"));
+    let output = engine.run(&["images", "-a", "--digests", "-f", "dangling=true"], b"");
+    assert!(text(&output.stdout).starts_with("REPOSITORY   TAG       DIGEST    IMAGE ID"));
+    let output = engine.run(&["images", "-f", "since=nothing"], b"");
+    assert_eq!(errors(&output), "wherry: no such image: nothing\n");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn check_tells_what_is_wrong_and_its_exit_code_says_whether_it_stays_so() {
         (printed.as_str(), code),
         (
             "layer /layers/abc: no image has it (--repair removes it)\n\
-             Checked 2 images, 3 layers, 1 container, 0 volumes: 1 problem\n",
+             Checked 2 images, 3 layers, 1 container, 0 volumes, 1 network: 1 problem\n",
             Some(2)
         )
     );
@@ -31,7 +31,7 @@ fn check_tells_what_is_wrong_and_its_exit_code_says_whether_it_stays_so() {
         (printed.as_str(), code),
         (
             "layer /layers/abc: no image has it (repaired)\n\
-             Checked 2 images, 3 layers, 1 container, 0 volumes: 1 problem, 1 repaired\n",
+             Checked 2 images, 3 layers, 1 container, 0 volumes, 1 network: 1 problem, 1 repaired\n",
             Some(0)
         )
     );
@@ -74,7 +74,7 @@ fn prune_removes_what_was_agreed_to_and_nothing_else() {
     assert_eq!(
         (printed.as_str(), code),
         (
-            "WARNING! This will remove:\n  - all stopped containers\n  - all anonymous volumes not used by at least one container\n  - all images without at least one container associated to them\n\nAre you sure you want to continue? [y/N] ",
+            "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n  - all anonymous volumes not used by at least one container\n  - all images without at least one container associated to them\n\nAre you sure you want to continue? [y/N] ",
             Some(0)
         )
     );

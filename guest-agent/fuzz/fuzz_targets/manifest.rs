@@ -1,9 +1,5 @@
-//! `cargo +nightly fuzz run manifest`: manifests, indexes and configurations.
+//! `cargo xtask fuzz manifest`: manifests, indexes and configurations.
 
 #![no_main]
 
-#[path = "../../src/image/mod.rs"]
-#[allow(dead_code, unused_imports)]
-mod image;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| image::fuzzing::fuzz_manifest(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| wherry_guest_agent_fuzz::manifest(data));

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::error::Error;
 use super::isolation::target;
 use super::mounts::parse_volumes_from;
+use super::network::mode as network_mode;
 use super::policy::{Policy, pause};
 use super::record::{Record, Status};
 use super::{Container, Containers, chain};
@@ -169,8 +170,8 @@ impl Containers {
 
 /// The containers without which a container cannot start, by id.
 fn needs(record: &Record) -> impl Iterator<Item = String> {
-    let network = match record.spec.network.parse() {
-        Ok(NetworkMode::Container(target)) => Some(target),
+    let network = match network_mode(&record.spec.network) {
+        NetworkMode::Container(target) => Some(target),
         _ => None,
     };
     let modes = [&record.spec.pid_mode, &record.spec.ipc_mode];

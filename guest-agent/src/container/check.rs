@@ -62,6 +62,11 @@ impl Containers {
             Ok(findings)
         })
         .await?;
+        findings.response.networks = self.network.networks().len() as u32;
+        let damaged = self.network.damaged_records();
+        for (path, problem) in damaged.map_err(|error| Error::Internal(chain(&error)))? {
+            findings.damage("network", path.display(), problem);
+        }
         let holders = self.network.holders();
         let holders = holders.map_err(|error| Error::Internal(chain(&error)))?;
         for id in holders {

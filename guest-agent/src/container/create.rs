@@ -9,7 +9,7 @@ use super::error::Error;
 use super::record::Record;
 use super::{Container, Containers, blocking, chain, limits, name, root, to_the_end, validate};
 use crate::image;
-use crate::network::{Attachment, NetworkMode, hosts, resolv_conf};
+use crate::network::{Attachment, NetworkMode, ResolverOptions, hosts, resolv_conf};
 
 impl Containers {
     /// Makes a container. Returns its id and what the user should know.
@@ -21,8 +21,14 @@ impl Containers {
         self: &Arc<Self>,
         spec: ContainerSpec,
     ) -> Result<(String, Vec<String>), Error> {
+        let begun = std::time::Instant::now();
         let containers = self.clone();
-        to_the_end(blocking(move || containers.create_now(spec))).await
+        let made = to_the_end(blocking(move || containers.create_now(spec))).await;
+        if let Ok((id, _)) = &made {
+            let made_us = begun.elapsed().as_micros();
+            tracing::debug!(container = id, made_us, "created");
+        }
+        made
     }
 
     fn create_now(&self, mut spec: ContainerSpec) -> Result<(String, Vec<String>), Error> {
@@ -37,15 +43,17 @@ impl Containers {
             // By id, which stays when the name changes.
             spec.network = format!("container:{target}");
         }
+        self.resolve_networks(&mut spec, &mode)?;
         self.resolve_modes(&mut spec)?;
         check_names(&spec)?;
         let mut warnings = limits::warnings(&spec.resources.clone().unwrap_or_default());
-        if !spec.ports.is_empty() && mode != NetworkMode::Bridge {
+        if mode != NetworkMode::Bridge && (!spec.ports.is_empty() || spec.publish_all) {
             let network = &spec.network;
             warnings.push(format!(
                 "Published ports are discarded when using {network} network mode"
             ));
             spec.ports.clear();
+            spec.publish_all = false;
         }
         let id = name::new_id().map_err(|error| Error::io("making up an id", error))?;
         let name = self.registry().take_name(&spec.name, &id)?;
@@ -120,36 +128,23 @@ impl Containers {
             error => Error::Image(error),
         })
     }
-
-    /// Reads the network's name; the container in `container:NAME` must exist.
-    pub(super) fn network_mode(&self, spec: &ContainerSpec) -> Result<NetworkMode, Error> {
-        let mode = spec
-            .network
-            .parse()
-            .map_err(|_| Error::NoSuchNetwork(spec.network.clone()))?;
-        Ok(match mode {
-            NetworkMode::Container(target) => {
-                NetworkMode::Container(self.find(&target)?.id.clone())
-            }
-            mode => mode,
-        })
-    }
 }
 
 /// Checks names and addresses that go into the container's files at start.
 fn check_names(spec: &ContainerSpec) -> Result<(), Error> {
-    let none = Attachment {
-        netns: None,
-        address: None,
-        prefix_length: 0,
-        gateway: None,
-        mac: None,
-        dns: Vec::new(),
-        host_address: std::net::Ipv4Addr::LOCALHOST,
-        host_network: false,
+    let none = Attachment::none(std::net::Ipv4Addr::LOCALHOST);
+    let resolver = ResolverOptions {
+        servers: &spec.dns,
+        ..ResolverOptions::default()
     };
+    let line = |text: &&String| text.chars().any(|c| c.is_control() || c == ' ');
+    if let Some(text) = spec.dns_search.iter().chain(&spec.dns_options).find(line) {
+        return Err(Error::Invalid(format!(
+            "{text:?} is no search domain or option of a resolver"
+        )));
+    }
     hosts(&none, "", &spec.extra_hosts)
-        .and_then(|_| resolv_conf(&none, &spec.dns))
+        .and_then(|_| resolv_conf(&none, resolver))
         .map_err(|error| Error::Invalid(chain(&error)))?;
     Ok(())
 }

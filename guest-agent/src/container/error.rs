@@ -50,6 +50,9 @@ pub(crate) enum Error {
         /// The id of the container that has it.
         owner: String,
     },
+    /// Something of this name is there already.
+    #[error("{0}")]
+    Exists(String),
     /// A value that makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -110,7 +113,7 @@ impl Error {
             | Self::NoSuchVolume(_)
             | Self::NoSuchPath { .. }
             | Self::NoSuchNetwork(_) => Code::NotFound,
-            Self::NameTaken { .. } => Code::AlreadyExists,
+            Self::NameTaken { .. } | Self::Exists(_) => Code::AlreadyExists,
             Self::Invalid(_) | Self::Ambiguous(_) => Code::InvalidArgument,
             Self::State(_) | Self::Start { .. } => Code::FailedPrecondition,
             Self::DiskFull(_) => Code::ResourceExhausted,

@@ -20,6 +20,9 @@ impl Containers {
                     ShimEvent::ExecExited { exec, status } => {
                         containers.exec_exited(&container, &exec, status.code);
                     }
+                    ShimEvent::OutOfMemory(kills) => {
+                        containers.ran_out_of_memory(&container, kills, crate::event::now());
+                    }
                     ShimEvent::Exited(status) => {
                         containers.exited(&container, status).await;
                         return;
@@ -56,6 +59,8 @@ impl Containers {
             return;
         }
         let begun = std::time::Instant::now();
+        let ran = status.finished_ns - container.cell().record.state.started;
+        let told = super::record::now() - status.finished_ns;
         let shim = container.cell().shim.take();
         self.clean_up(container, shim).await;
         let cleaned = begun.elapsed();
@@ -63,8 +68,10 @@ impl Containers {
             let cell = container.cell();
             cell.record.spec.auto_remove && !cell.stays
         };
+        let left = container.record().state.endpoints;
         let again = self.record_end(container, &status);
         self.publish_end(container, &status);
+        self.publish_networks(container, "disconnect", &left);
         if let Some(pause) = again {
             self.restart_after(container, pause);
         }
@@ -77,21 +84,37 @@ impl Containers {
         }
         tracing::debug!(
             container = container.id,
+            ran_us = ran / 1000,
+            told_us = told / 1000,
             cleaned_us = cleaned.as_micros(),
             settled_us = begun.elapsed().as_micros(),
             "ended"
         );
     }
 
+    /// Records that the kernel killed processes of a container for want of memory,
+    /// so many since its start, and tells of those that were not told of yet.
+    fn ran_out_of_memory(&self, container: &Container, kills: u64, time: prost_types::Timestamp) {
+        if kills <= container.cell().record.state.oom_kills {
+            return;
+        }
+        let saved = container.update(|record| {
+            record.state.oom_killed = true;
+            record.state.oom_kills = kills;
+        });
+        if let Err(error) = saved {
+            tracing::error!(container = container.id, "{}", chain(&error));
+        }
+        self.publish_at(time, container, "oom", &[]);
+    }
+
     /// Tells that a container ended, and how.
     pub(super) fn publish_end(&self, container: &Container, status: &ExitStatus) {
         // The agent may have been away when it did.
         let time = timestamp(status.finished_ns).unwrap_or_else(crate::event::now);
+        self.ran_out_of_memory(container, status.oom_kills, time);
         let started = container.cell().record.state.started;
         let ran = (status.finished_ns - started).max(0) / 1_000_000_000;
-        if status.oom_killed {
-            self.publish_at(time, container, "oom", &[]);
-        }
         let attributes = [
             ("exitCode", status.code.to_string()),
             ("execDuration", ran.to_string()),
@@ -149,7 +172,7 @@ pub(super) fn last_exit(container: &Container, otherwise: i32) -> ExitStatus {
         _ => ExitStatus {
             code: otherwise,
             signal: None,
-            oom_killed: false,
+            oom_kills: 0,
             finished_ns: now(),
         },
     }

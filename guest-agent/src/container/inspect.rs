@@ -8,7 +8,7 @@ use wherry_proto::v1::mount::Kind;
 use super::health;
 use super::mount::{MountSource, ResolvedMount};
 use super::record::{Status, timestamp};
-use super::{Container, Containers, chain};
+use super::{Container, Containers, chain, logging};
 use crate::image::Dependent;
 
 impl Containers {
@@ -80,6 +80,11 @@ impl Container {
             .iter()
             .map(|mount| mount_point(mount, &self.paths.volumes))
             .collect();
+        let log_path = if logging::keeps(record.spec.log.as_ref()) {
+            self.paths.log().display().to_string()
+        } else {
+            String::new()
+        };
         v1::Container {
             id: record.id,
             name: record.name,
@@ -99,13 +104,14 @@ impl Container {
             prefix_length: state.address.prefix_length,
             ports: state.ports,
             args: record.args,
-            log_path: self.paths.log().display().to_string(),
+            log_path,
             shim_pid: state.shim_pid,
             shim_resident,
             image_config: Some(record.image_config),
             mounts,
             restart_count: state.restart_count,
             health,
+            endpoints: state.endpoints,
         }
     }
 }

@@ -10,7 +10,7 @@ use wherry_proto::v1::ContainerSpec;
 use super::error::Error;
 use super::record::{Paths, Status};
 use super::{Container, Containers};
-use crate::runtime::spec::{Device, MountKind, MountPoint, Namespace};
+use crate::runtime::spec::{Device, DeviceRule, MountKind, MountPoint, Namespace};
 
 /// The settings that belong to a container's own namespaces, Docker's list.
 const SYSCTLS: [&str; 8] = [
@@ -41,8 +41,13 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
             &["host", "none", "private", "shareable"],
         ),
         ("UTS", &spec.uts_mode, &["host"]),
+        (
+            "cgroup namespace",
+            &spec.cgroupns_mode,
+            &["host", "private"],
+        ),
     ] {
-        let of_container = what != "UTS"
+        let of_container = matches!(what, "PID" | "IPC")
             && mode
                 .strip_prefix("container:")
                 .is_some_and(|name| !name.is_empty());
@@ -50,7 +55,7 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
             return invalid(format!("invalid {what} mode: {mode}"));
         }
     }
-    if spec.uts_mode == "host" && !spec.hostname.is_empty() {
+    if spec.uts_mode == "host" && !(spec.hostname.is_empty() && spec.domainname.is_empty()) {
         return invalid("conflicting options: hostname and the UTS mode");
     }
     for name in spec.sysctls.keys() {
@@ -65,7 +70,42 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
             return invalid(format!("sysctl '{name}' is not allowed"));
         }
     }
+    device_rules(spec)?;
     devices(spec).map(drop)
+}
+
+/// Reads the rules for devices that a container may make and use, such as
+/// `c 10:200 rwm`.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] for what is no rule, in Docker's words.
+pub(super) fn device_rules(spec: &ContainerSpec) -> Result<Vec<DeviceRule>, Error> {
+    let rules = spec.device_cgroup_rules.iter().map(|text| {
+        device_rule(text)
+            .ok_or_else(|| Error::Invalid(format!("invalid device cgroup format '{text}'")))
+    });
+    rules.collect()
+}
+
+fn device_rule(text: &str) -> Option<DeviceRule> {
+    let number = |text: &str| match text {
+        "*" => Some(None),
+        text => text.parse::<u32>().ok().map(Some),
+    };
+    let mut words = text.split(' ');
+    let (kind, numbers, access) = (words.next()?, words.next()?, words.next()?);
+    let (major, minor) = numbers.split_once(':')?;
+    let sound = words.next().is_none()
+        && matches!(kind, "a" | "b" | "c")
+        && (1..=3).contains(&access.len())
+        && access.chars().all(|letter| "rwm".contains(letter));
+    Some(DeviceRule {
+        kind: kind.chars().next().filter(|_| sound)?,
+        major: number(major)?,
+        minor: number(minor)?,
+        access: access.to_owned(),
+    })
 }
 
 /// Finds the devices that a container asks for.
@@ -269,6 +309,28 @@ mod tests {
         assert!(device("/etc", "/dev/x", "").contains("not a device"));
         assert!(device("/dev/null", "/etc/x", "").contains("below /dev"));
         assert!(device("/dev/null", "", "x").contains("permissions"));
+    }
+
+    #[test]
+    fn a_rule_for_devices_has_a_kind_numbers_and_rights() {
+        let rule = device_rule("c 10:200 rw").unwrap();
+        assert_eq!(
+            (rule.kind, rule.major, rule.minor, rule.access.as_str()),
+            ('c', Some(10), Some(200), "rw")
+        );
+        assert_eq!(device_rule("a *:* rwm").unwrap().major, None);
+        for wrong in [
+            "",
+            "c 1:3",
+            "d 1:3 r",
+            "c 1 r",
+            "c 1:x r",
+            "c 1:3 x",
+            "c 1:3 r r",
+            "c 1:3 ",
+        ] {
+            assert!(device_rule(wrong).is_none(), "{wrong}");
+        }
     }
 
     #[test]

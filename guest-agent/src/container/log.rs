@@ -13,7 +13,7 @@ use tokio::fs::File;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader};
 
-use crate::runtime::{LOG_FILES, log_file};
+use crate::runtime::log_file;
 
 /// Bytes read from the file at once.
 const BLOCK: usize = 64 * 1024;
@@ -61,12 +61,8 @@ impl LogReader {
         let mut oldest: Option<(File, u64)> = None;
         // From the latest: what is put aside meanwhile comes by twice, and
         // nothing is missed.
-        for age in 0..LOG_FILES {
-            let mut file = match File::open(log_file(path, age)).await {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
+        let mut ages = Ages::of(path);
+        while let Some(mut file) = ages.next().await? {
             let inode = file.metadata().await?.ino();
             if oldest.as_ref().is_some_and(|(_, before)| *before == inode) {
                 continue;
@@ -140,12 +136,8 @@ impl LogReader {
     /// Opens the file that came after the present one, once there is one.
     async fn successor(&self) -> io::Result<Option<(File, u64)>> {
         let mut later = None;
-        for age in 0..LOG_FILES {
-            let file = match File::open(log_file(&self.path, age)).await {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
+        let mut ages = Ages::of(&self.path);
+        while let Some(file) = ages.next().await? {
             let inode = file.metadata().await?.ino();
             if inode == self.inode {
                 return Ok(later);
@@ -154,6 +146,32 @@ impl LogReader {
         }
         // The present one is gone, and with it may be some that came after it.
         Ok(later)
+    }
+}
+
+/// The files of a log, from the one that is written.
+struct Ages<'a> {
+    path: &'a Path,
+    next: u64,
+}
+
+impl<'a> Ages<'a> {
+    fn of(path: &'a Path) -> Self {
+        Self { path, next: 0 }
+    }
+
+    /// Opens the next one. While files are put aside one at a time is missing,
+    /// so that two are the end.
+    async fn next(&mut self) -> io::Result<Option<File>> {
+        for _ in 0..2 {
+            self.next += 1;
+            match File::open(log_file(self.path, self.next - 1)).await {
+                Ok(file) => return Ok(Some(file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -360,7 +378,7 @@ mod tests {
 
     /// Puts the files aside as a shim does, and begins a new one.
     fn rotate(log: &Path) {
-        for age in (0..LOG_FILES - 1).rev() {
+        for age in (0..4).rev() {
             let _ = std::fs::rename(log_file(log, age), log_file(log, age + 1));
         }
         std::fs::write(log, "").unwrap();

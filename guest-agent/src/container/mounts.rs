@@ -10,6 +10,7 @@ use super::Containers;
 use super::error::Error;
 use super::mount::{MountSource, ResolvedMount, open_bind_source};
 use super::record::Record;
+use super::tmpfs;
 use super::volume::{ANONYMOUS, Turn, new_name};
 
 impl Containers {
@@ -61,7 +62,7 @@ impl Containers {
         durable: bool,
         made_volumes: &mut Vec<String>,
     ) -> Result<ResolvedMount, Error> {
-        let mut options = Vec::new();
+        let (mut options, mut read_only) = (Vec::new(), mount.read_only);
         let source = match mount.kind() {
             Kind::Bind => {
                 let path = PathBuf::from(&mount.source);
@@ -94,13 +95,16 @@ impl Containers {
                 if mount.tmpfs_mode != 0 {
                     options.push(format!("mode={:o}", mount.tmpfs_mode & 0o7777));
                 }
+                let own = tmpfs::parse(&mount.tmpfs_options)?;
+                read_only |= own.read_only;
+                options.extend(own.others);
                 MountSource::Tmpfs
             }
         };
         Ok(ResolvedMount {
             source,
             target: mount.target.clone(),
-            read_only: mount.read_only,
+            read_only,
             no_copy: mount.no_copy,
             options,
         })

@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::record::Status;
 use super::{Container, Containers, chain};
-use crate::runtime::ShimError;
+use crate::runtime::{FailureKind, ShimError};
 
 impl Container {
     /// Tells whether its processes are held.
@@ -77,7 +77,12 @@ impl Containers {
         let shim = shim.filter(|_| container.status() == Status::Running);
         let shim = shim.ok_or_else(|| state(container, "is not running"))?;
         shim.freeze(frozen).await.map_err(|error| match error {
-            ShimError::Gone => state(container, "is not running"),
+            // Its end is not on record yet.
+            ShimError::Gone
+            | ShimError::Refused {
+                kind: FailureKind::WrongState,
+                ..
+            } => state(container, "is not running"),
             error => Error::Internal(format!(
                 "cannot {} container {}: {}",
                 if frozen { "pause" } else { "unpause" },

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use wherry_proto::v1::{ContainerSpec, ImageConfig, PortBinding};
+use wherry_proto::v1::{ContainerSpec, ImageConfig, NetworkEndpoint, PortBinding};
 
 use super::error::Error;
 use super::mount::ResolvedMount;
@@ -44,7 +44,10 @@ pub(crate) struct State {
     pub(crate) exit_code: i32,
     /// Its processes are held; it counts as running.
     pub(crate) paused: bool,
+    /// The kernel killed a process of it for want of memory since its start.
     pub(crate) oom_killed: bool,
+    /// How many.
+    pub(crate) oom_kills: u64,
     /// Why the start failed.
     pub(crate) error: String,
     pub(crate) pid: u32,
@@ -65,6 +68,8 @@ pub(crate) struct State {
     /// As bound on the host.
     pub(crate) ports: Vec<PortBinding>,
     pub(crate) address: Address,
+    /// Its places on bridge networks.
+    pub(crate) endpoints: Vec<NetworkEndpoint>,
 }
 
 impl State {
@@ -72,12 +77,13 @@ impl State {
     pub(crate) fn end(&mut self, exit: &ExitStatus) {
         self.status = Status::Exited;
         self.exit_code = exit.code;
-        self.oom_killed = exit.oom_killed;
+        self.oom_killed |= exit.oom_kills > 0;
         self.finished = exit.finished_ns;
         self.paused = false;
         self.pid = 0;
         self.shim_pid = 0;
         self.address = Address::default();
+        self.endpoints.clear();
     }
 
     /// Tells whether it runs, or waits for its restart.

@@ -42,7 +42,10 @@ impl Containers {
                     )));
                 }
                 if container.status() != Status::Running {
-                    return containers.remove_stopped(&container, volumes).await;
+                    containers.remove_stopped(&container, volumes).await?;
+                    let directory = container.paths.directory.clone();
+                    // Whoever hears of it may count on it, a power cut or not.
+                    return blocking(move || sync(&directory)).await;
                 }
                 if !force && container.is_paused() {
                     return Err(Error::State(format!(
@@ -128,6 +131,14 @@ impl Containers {
             .unwrap_or_else(|_| delete(&gone));
         Ok(())
     }
+}
+
+/// Makes a directory's removal from its parent durable.
+fn sync(removed: &Path) -> Result<(), Error> {
+    let parent = removed.parent().unwrap_or(Path::new("/"));
+    fs::File::open(parent)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| Error::path("syncing", parent, error))
 }
 
 /// Deletes a directory of a removed container. What cannot be deleted now is

@@ -1,11 +1,12 @@
 //! Giving a container another name.
 
 use super::error::Error;
+use super::network::{names, network_error};
 use super::{Containers, name};
 
 impl Containers {
-    /// Gives a container another name. In its network a running one answers to
-    /// it from its next start on.
+    /// Gives a container another name, to which a running one answers on its
+    /// networks at once.
     ///
     /// # Errors
     ///
@@ -39,6 +40,9 @@ impl Containers {
         };
         self.registry().free_name(free, &container.id);
         renamed?;
+        self.network
+            .rename(&container.id, &names(&container.record()))
+            .map_err(network_error)?;
         self.publish(&container, "rename", &[("oldName", format!("/{old}"))]);
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -13,12 +13,13 @@ use super::exit::{last_exit, unknown};
 use super::record::{Record, Status};
 use super::registry::Registry;
 use super::remove::{REMOVED, delete};
+use super::start::CGROUP;
 use super::volume::Volumes;
 use super::{Container, Containers, Places, chain, mount};
 use crate::event::Events;
 use crate::image::{Store, unmount_root};
 use crate::network::Network;
-use crate::runtime::{Shim, ShimStatus};
+use crate::runtime::{Cgroup, Shim, ShimStatus};
 
 impl Containers {
     /// Finds the containers of the data disk.
@@ -42,6 +43,10 @@ impl Containers {
             execs: Mutex::new(HashMap::new()),
             powering_off: AtomicBool::new(false),
         });
+        // libcontainer fails where two starts make it at once.
+        if let Err(error) = Cgroup::new(Path::new(CGROUP)).make() {
+            tracing::warn!(%error, "cannot make the cgroup of all containers");
+        }
         let mut running = Vec::new();
         let mut unwanted = Vec::new();
         for record in containers.records()? {

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use super::error::Error;
-use super::mount::{MountSource, open_bind_source, pin};
+use super::mount::{MountSource, ResolvedMount, open_bind_source, pin};
 use super::record::{Paths, Record};
 use super::volume::Volumes;
 use super::{Places, chain, system};
 use crate::image::{self, Store};
-use crate::network::{Attachment, hosts, resolv_conf};
+use crate::network::{Attachment, ResolverOptions, hosts, resolv_conf};
 use crate::runtime::spec::{self, MountKind, MountPoint};
 
 /// What a container's root holds, once it is mounted.
@@ -79,7 +79,7 @@ pub(super) fn prepare(
     let mut mounts = Vec::new();
     for (number, mount) in record.mounts.iter().enumerate() {
         let kind = match &mount.source {
-            MountSource::Tmpfs => MountKind::Tmpfs(mount.options.clone()),
+            MountSource::Tmpfs => MountKind::Tmpfs(tmpfs_options(&root, mount)),
             MountSource::Volume { name, .. } => {
                 let durable = !record.spec.auto_remove;
                 volumes.ensure(&volumes.turn(), name, BTreeMap::new(), durable)?;
@@ -131,12 +131,43 @@ pub(super) fn prepare(
     Ok(Root { mounts, user })
 }
 
+/// Returns the options of a tmpfs. Where none says its permissions, they are
+/// those of the directory below it, as with runc.
+fn tmpfs_options(root: &Path, mount: &ResolvedMount) -> Vec<String> {
+    let mut options = mount.options.clone();
+    if !options.iter().any(|option| option.starts_with("mode=")) {
+        let directory = open_directory(root, &mount.target);
+        let mode = directory
+            .and_then(rustix::fs::fstat)
+            .map(|stat| stat.st_mode);
+        options.extend(mode.map(|mode| format!("mode={:o}", mode & 0o7777)));
+    }
+    options
+}
+
+/// Opens a directory in a container's root, its symbolic links taken within the
+/// root.
+fn open_directory(root: &Path, directory: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let top = rustix::fs::openat(CWD, root, flags, Mode::empty())?;
+    rustix::fs::openat2(&top, directory, flags, Mode::empty(), resolve)
+}
+
 /// The working directory: the container's, the image's, or `/`.
 pub(super) fn working_directory(record: &Record) -> &str {
     [&record.spec.working_dir, &record.image_config.working_dir]
         .into_iter()
         .find(|directory| directory.starts_with('/'))
         .map_or("/", String::as_str)
+}
+
+/// Returns the host name with its domain.
+fn full_name(record: &Record) -> String {
+    match record.spec.domainname.as_str() {
+        "" => record.hostname.clone(),
+        domain => format!("{}.{domain}", record.hostname),
+    }
 }
 
 /// Writes `/etc/hosts`, `/etc/resolv.conf` and `/etc/hostname`, and returns
@@ -147,14 +178,19 @@ pub(super) fn network_files(
     paths: &Paths,
 ) -> Result<Vec<MountPoint>, Error> {
     let invalid = |error| Error::Invalid(chain(&error));
+    let resolver = ResolverOptions {
+        servers: &record.spec.dns,
+        search: &record.spec.dns_search,
+        options: &record.spec.dns_options,
+    };
     let files = [
         (
             "hosts",
-            hosts(attachment, &record.hostname, &record.spec.extra_hosts).map_err(invalid)?,
+            hosts(attachment, &full_name(record), &record.spec.extra_hosts).map_err(invalid)?,
         ),
         (
             "resolv.conf",
-            resolv_conf(attachment, &record.spec.dns).map_err(invalid)?,
+            resolv_conf(attachment, resolver).map_err(invalid)?,
         ),
         ("hostname", format!("{}\n", record.hostname)),
     ];

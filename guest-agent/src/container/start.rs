@@ -7,19 +7,20 @@ use wherry_proto::v1::{PortBinding, Resources};
 
 use super::error::Error;
 use super::exec::terminal_size;
-use super::record::{Address, Record, Status, now};
+use super::network::network_error;
+use super::record::{Record, Status, now};
 use super::root::{self, Root};
 use super::{
-    Container, Containers, blocking, chain, isolation, limits, system, to_the_end, validate,
+    Container, Containers, blocking, chain, isolation, limits, logging, system, to_the_end,
+    validate,
 };
-use crate::network::{Attachment, NetworkError, SetupRequest};
 use crate::runtime::spec::{self, ContainerDescription, Namespace, NetworkNamespace};
 use crate::runtime::{Cgroup, ShimConfig, ShimError};
 
 /// The cgroup of all containers. Not the agent's own: a cgroup that hands
 /// controllers on may hold no process itself (cgroup-v2.rst, "No Internal
 /// Process Constraint").
-const CGROUP: &str = "/wherry-containers";
+pub(crate) const CGROUP: &str = "/wherry-containers";
 
 impl Containers {
     /// Starts a container. Fine if it runs.
@@ -85,11 +86,7 @@ impl Containers {
     ) -> Result<(), Error> {
         let record = container.record();
         let begun = std::time::Instant::now();
-        let request = SetupRequest {
-            id: record.id.clone(),
-            names: vec![record.name.clone(), record.hostname.clone()],
-            mode: self.network_mode(&record.spec)?,
-        };
+        let request = self.setup_request(&record)?;
         let prepared = {
             let (containers, record, paths) =
                 (self.clone(), record.clone(), container.paths.clone());
@@ -131,13 +128,16 @@ impl Containers {
         description.pid = self.namespace(&record.spec.pid_mode, "pid")?;
         description.ipc = self.namespace(&record.spec.ipc_mode, "ipc")?;
         description.devices = isolation::devices(&record.spec)?;
+        description.device_rules = isolation::device_rules(&record.spec)?;
         let halt = description
             .delegated
             .then(|| system::halt_signal(&container.paths.root(), &record));
         let spec = spec::container(&description).map_err(|error| Error::Invalid(chain(&error)))?;
+        let log_limits = logging::limits(record.spec.log.as_ref())?;
         let config = ShimConfig {
             id: record.id.clone(),
-            log: Some(container.paths.log()),
+            log: log_limits.map(|_| container.paths.log()),
+            log_limits: log_limits.unwrap_or_default(),
             exit: root::exit_file(&container.paths),
             cgroup: self.cgroup(&record.id),
             terminal: record.spec.terminal,
@@ -166,6 +166,7 @@ impl Containers {
             record.state.status = Status::Running;
             record.state.exit_code = 0;
             record.state.oom_killed = false;
+            record.state.oom_kills = 0;
             record.state.error.clear();
             record.state.pid = pid;
             record.state.shim_pid = state.shim_pid;
@@ -178,9 +179,11 @@ impl Containers {
                 record.state.restart_pause_ms = 0;
             }
             record.state.ports = ports;
-            record.state.address = address(&attachment);
+            record.state.place(&attachment);
         })?;
         container.phase.send_modify(|phase| phase.starts += 1);
+        let joined = container.record().state.endpoints;
+        self.publish_networks(container, "connect", &joined);
         self.publish(container, "start", &[]);
         self.check_health(container);
         tracing::debug!(
@@ -245,19 +248,26 @@ impl Containers {
             cwd: root::working_directory(record).to_owned(),
             user: root::runtime_user(root.user),
             hostname: record.hostname.clone(),
+            domainname: spec.domainname.clone(),
+            annotations: spec.annotations.clone(),
             pid: Namespace::New,
             ipc: Namespace::New,
             uts: match spec.uts_mode.as_str() {
                 "host" => Namespace::Host,
                 _ => Namespace::New,
             },
+            cgroup_namespace: match spec.cgroupns_mode.as_str() {
+                "host" => Namespace::Host,
+                _ => Namespace::New,
+            },
             sysctls: spec.sysctls.clone(),
             devices: Vec::new(),
+            device_rules: Vec::new(),
             delegated,
             mounts: root.mounts,
             ulimits: spec.ulimits.clone(),
             oom_score_adj: spec.oom_score_adj,
-            cap_add: spec.cap_add.clone(),
+            cap_add: system::capabilities(record),
             cap_drop: spec.cap_drop.clone(),
             security_opt: spec.security_opt.clone(),
             privileged: spec.privileged,
@@ -290,29 +300,9 @@ async fn timed<T>(future: impl Future<Output = T>) -> (T, std::time::Duration) {
     (future.await, begun.elapsed())
 }
 
-fn address(attachment: &Attachment) -> Address {
-    let text = |address: Option<std::net::Ipv4Addr>| address.map(|address| address.to_string());
-    Address {
-        ip: text(attachment.address).unwrap_or_default(),
-        prefix_length: attachment.prefix_length.into(),
-        gateway: text(attachment.gateway).unwrap_or_default(),
-        mac: attachment.mac.clone().unwrap_or_default(),
-    }
-}
-
 fn start_error(error: &ShimError) -> Error {
     Error::Start {
         exit_code: error.exit_code(),
         message: chain(error),
-    }
-}
-
-fn network_error(error: NetworkError) -> Error {
-    match error {
-        NetworkError::UnknownNetwork(name) => Error::NoSuchNetwork(name),
-        NetworkError::TargetNotRunning(_) | NetworkError::BridgeDisabled => {
-            Error::State(chain(&error))
-        }
-        error => Error::Internal(chain(&error)),
     }
 }

@@ -57,7 +57,7 @@ impl Containers {
                 cell.record.spec.stop_timeout_seconds,
             )
         };
-        let patience = patience.unwrap_or(if specified == 0 { PATIENCE } else { specified });
+        let patience = patience.or(specified).unwrap_or(PATIENCE);
         let number = signal.unwrap_or(usual);
         if let Err(error) = self.signal(container, number).await
             && container.status() == Status::Running

@@ -75,6 +75,17 @@ pub(super) fn halt_signal(root: &Path, record: &Record) -> &'static str {
     }
 }
 
+/// Returns the capabilities that a container has beside the usual ones. An init
+/// ends by reboot(2), which in a process namespace of its own ends that alone
+/// (pid_namespaces(7)); without it, it would wait for ever when all is down.
+pub(super) fn capabilities(record: &Record) -> Vec<String> {
+    let mut added = record.spec.cap_add.clone();
+    if is_system(record) && record.spec.pid_mode.is_empty() {
+        added.push("SYS_BOOT".to_owned());
+    }
+    added
+}
+
 /// Returns what such a system finds mounted: what it makes there is of one run.
 pub(super) fn mounts(record: &Record) -> Vec<MountPoint> {
     let memory = |target: &str, options: &[&str]| MountPoint {

@@ -12,8 +12,9 @@ use super::error::Error;
 use super::health;
 use super::isolation;
 use super::limits;
+use super::logging;
 use super::policy::Policy;
-use super::{mounts::parse_volumes_from, name, signal, system, volume};
+use super::{mounts::parse_volumes_from, name, signal, system, tmpfs, volume};
 
 /// The longest host name the kernel takes, bytes (HOST_NAME_MAX).
 const LONGEST_HOSTNAME: usize = 64;
@@ -53,6 +54,7 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
     }
     environment(&spec.env)?;
     hostname(&spec.hostname)?;
+    hostname(&spec.domainname)?;
     if !spec.stop_signal.is_empty() {
         signal::parse(&spec.stop_signal)?;
     }
@@ -61,6 +63,10 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
         return invalid("can't create 'AutoRemove' container with restart policy");
     }
     isolation::check(spec)?;
+    logging::limits(spec.log.as_ref())?;
+    if spec.annotations.keys().any(|name| name.is_empty()) {
+        return invalid("invalid annotation: its name is missing");
+    }
     system::check(spec)?;
     health::validate(spec.health_check.as_ref())?;
     limits::check(&spec.resources.clone().unwrap_or_default())?;
@@ -75,7 +81,22 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
     for wanted in &spec.volumes_from {
         parse_volumes_from(wanted)?;
     }
+    for exposed in &spec.exposed_ports {
+        exposed_port(exposed)?;
+    }
     ports(&spec.ports)
+}
+
+/// Parses `"80/tcp"`.
+fn exposed_port(text: &str) -> Result<(), Error> {
+    let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+    let is_port = digits && number.parse::<u16>().is_ok_and(|number| number > 0);
+    if is_port && matches!(protocol, "tcp" | "udp" | "sctp") {
+        Ok(())
+    } else {
+        invalid(format!("invalid exposed port: {text:?}"))
+    }
 }
 
 /// Checks `KEY=value` texts, of a container or an exec.
@@ -144,6 +165,7 @@ fn mounts(mounts: &[Mount]) -> Result<(), Error> {
                 ));
             }
             Kind::Volume if !mount.source.is_empty() => volume::check_name(&mount.source)?,
+            Kind::Tmpfs => drop(tmpfs::parse(&mount.tmpfs_options)?),
             _ => {}
         }
     }
@@ -158,6 +180,10 @@ pub(super) fn ports(ports: &[PortBinding]) -> Result<(), Error> {
         }
         if port.host_port > 65535 {
             return invalid(format!("invalid host port: {}", port.host_port));
+        }
+        let last = port.host_port_last;
+        if last > 65535 || last != 0 && last < port.host_port.max(1) {
+            return invalid(format!("invalid range of host ports, to {last}"));
         }
         if !matches!(port.protocol.as_str(), "" | "tcp" | "udp") {
             return invalid(format!(

@@ -1,6 +1,8 @@
 //! What a stranger writes in names, manifests and configurations: for the
 //! fuzzer, and for tests that feed it random texts.
 
+#[cfg(fuzzing)]
+pub(crate) use super::layer::fuzzing::fuzz_layer;
 use super::oci::{Manifest, parse};
 use super::{Platform, Reference, choose, summary};
 

@@ -1,8 +1,9 @@
-//! Ranges of addresses, and handing them out in order.
+//! The guest's own IPv4 networks, and hardware addresses.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
+
+use super::prefix::Prefix;
 
 /// An IPv4 network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,24 +29,9 @@ impl Subnet {
         Ipv4Addr::from_bits(self.network + 1)
     }
 
-    /// Returns the length of the prefix in bits.
-    pub(crate) fn prefix_length(self) -> u8 {
-        self.prefix_length
-    }
-
-    /// Returns the address that reaches every host of the network.
-    pub(crate) fn broadcast(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.network | (u32::MAX >> self.prefix_length))
-    }
-
-    /// Tells whether the address is in the network.
-    pub(crate) fn contains(self, address: Ipv4Addr) -> bool {
-        Self::new(address, self.prefix_length) == self
-    }
-
-    /// Tells whether a container may have the address.
-    fn assignable(self, address: Ipv4Addr) -> bool {
-        self.contains(address) && address > self.gateway() && address < self.broadcast()
+    /// Returns the same network as one of either family.
+    pub(crate) fn prefix(self) -> Prefix {
+        Prefix::of(Ipv4Addr::from_bits(self.network).into(), self.prefix_length)
     }
 }
 
@@ -60,56 +46,6 @@ impl fmt::Display for Subnet {
     }
 }
 
-/// The addresses of a range that are in use.
-#[derive(Debug)]
-pub(super) struct AddressPool {
-    subnet: Subnet,
-    used: BTreeSet<u32>,
-    /// Every address between the gateway and this one is in use.
-    full_below: u32,
-}
-
-impl AddressPool {
-    /// Returns a pool with no address in use.
-    pub(super) fn new(subnet: Subnet) -> Self {
-        Self {
-            subnet,
-            used: BTreeSet::new(),
-            full_below: subnet.gateway().to_bits() + 1,
-        }
-    }
-
-    /// Takes the lowest free address, as Docker does.
-    pub(super) fn take(&mut self) -> Option<Ipv4Addr> {
-        let last = self.subnet.broadcast().to_bits() - 1;
-        let mut candidate = self.full_below;
-        for used in self.used.range(candidate..) {
-            if *used != candidate {
-                break;
-            }
-            candidate += 1;
-        }
-        if candidate > last {
-            return None;
-        }
-        self.used.insert(candidate);
-        self.full_below = candidate + 1;
-        Some(Ipv4Addr::from_bits(candidate))
-    }
-
-    /// Takes this address; false if it is in use or not of the range.
-    pub(super) fn reserve(&mut self, address: Ipv4Addr) -> bool {
-        self.subnet.assignable(address) && self.used.insert(address.to_bits())
-    }
-
-    /// Gives an address back.
-    pub(super) fn release(&mut self, address: Ipv4Addr) {
-        if self.used.remove(&address.to_bits()) {
-            self.full_below = self.full_below.min(address.to_bits());
-        }
-    }
-}
-
 /// Returns the hardware address that goes with an address, as Docker forms it:
 /// 02:42 and the four bytes. The same address always has the same one, so a
 /// neighbour's cache is never wrong about it.
@@ -121,4 +57,17 @@ pub(super) fn hardware_address(address: Ipv4Addr) -> [u8; 6] {
 /// Returns a hardware address as text.
 pub(super) fn hardware_address_text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// Reads a hardware address, "02:42:ac:11:00:02" or with dashes; one that names
+/// a single card, for only such can be a container's.
+pub(crate) fn parse_hardware_address(text: &str) -> Option<[u8; 6]> {
+    let mut mac = [0; 6];
+    let mut parts = text.split([':', '-']);
+    for byte in &mut mac {
+        let part = parts.next().filter(|part| part.len() == 2)?;
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    let whole = parts.next().is_none() && mac[0] & 1 == 0 && mac != [0; 6];
+    whole.then_some(mac)
 }

@@ -1,107 +1,292 @@
-//! The bridge driver: a Linux bridge, one veth pair for each container.
+//! The bridge driver: a Linux bridge for each network, one veth pair for each
+//! of a container's networks.
 
-use std::fs;
+use std::collections::HashMap;
+use std::fs::{self, File};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd as _;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 
 use super::address::hardware_address;
 use super::context::{Context, lock};
-use super::dns::Server;
+use super::definition::Definition;
+use super::dns::{Server, Sockets, View};
 use super::driver::{Driver, new_record};
 use super::netlink::{self, Netlink};
-use super::options::BridgeOptions;
-use super::record::Record;
-use super::{NetworkError, NetworkMode, SetupRequest, firewall, namespace};
+use super::record::{Endpoint, Record};
+use super::resolver;
+use super::{EndpointRequest, NetworkError, NetworkMode, SetupRequest, firewall, namespace};
 
-/// The container's end of the pair.
-const CONTAINER_INTERFACE: &str = "eth0";
-
-/// The bridge driver. The bridge comes with the first container and stays.
+/// The bridge driver. A network's bridge comes with its first container and
+/// stays until the network is removed.
 pub(super) struct Bridge {
-    runtime: Handle,
-    ready: Mutex<Option<Ready>>,
+    pub(super) runtime: Handle,
+    /// The bridges that work, by the network's id.
+    ready: Mutex<HashMap<String, Ready>>,
 }
 
 /// A bridge that works.
 struct Ready {
     index: u32,
-    /// Answers until it is dropped.
-    _dns: Server,
+    /// Answers until it is dropped; the default network alone has one.
+    _dns: Option<Server>,
 }
 
 impl Bridge {
-    /// Returns a driver whose name server runs on `runtime`.
+    /// Returns a driver whose name servers run on `runtime`.
     pub(super) fn new(runtime: Handle) -> Self {
         Self {
             runtime,
-            ready: Mutex::new(None),
+            ready: Mutex::default(),
         }
     }
 
-    /// Returns the bridge's index; makes the bridge, its rules and its name
-    /// server the first time. Fine if an earlier process made the bridge.
-    pub(super) fn ensure(&self, context: &Context) -> Result<u32, NetworkError> {
-        let options = context
-            .options
-            .bridge
-            .as_ref()
-            .ok_or(NetworkError::BridgeDisabled)?;
+    /// Returns a bridge's index; makes the bridge and its rules the first time.
+    /// Fine if an earlier process made the bridge.
+    pub(super) fn ensure(
+        &self,
+        context: &Context,
+        network: &Definition,
+    ) -> Result<u32, NetworkError> {
         let mut ready = lock(&self.ready);
-        if let Some(ready) = &*ready {
+        if let Some(ready) = ready.get(&network.id) {
             return Ok(ready.index);
         }
-        let index = create_bridge(options)?;
-        enable_forwarding()?;
-        firewall::apply(options)?;
-        let dns = Server::start(
-            &self.runtime,
-            options.subnet.gateway(),
-            context.zone.clone(),
-            context.options.upstream.clone(),
-        )?;
-        *ready = Some(Ready { index, _dns: dns });
+        let index = create_bridge(network)?;
+        enable_forwarding(network)?;
+        firewall::apply(network)?;
+        let dns = match (network.is_default(), network.ipv4.gateway) {
+            (true, IpAddr::V4(gateway)) => {
+                let zone = context.zone(&network.id)?;
+                let options = &context.options;
+                let view = View::shared(zone, options.host_address, &options.upstream);
+                let sockets = Sockets::bind(gateway, 53)?;
+                Some(Server::start(&self.runtime, sockets, Arc::new(view))?)
+            }
+            _ => None,
+        };
+        ready.insert(network.id.clone(), Ready { index, _dns: dns });
         Ok(index)
     }
 
-    fn attach(&self, context: &Context, record: &Record, bridge: u32) -> Result<(), NetworkError> {
-        let (Some(options), Some(address), Some(veth)) =
-            (&context.options.bridge, record.address, &record.veth)
-        else {
-            return Err(NetworkError::BridgeDisabled);
+    /// Removes a network's rules and bridge; fine if there are none.
+    pub(super) fn remove(&self, network: &Definition) -> Result<(), NetworkError> {
+        let mut ready = lock(&self.ready);
+        let exists = netlink::interface_index(&network.interface).is_ok();
+        if ready.remove(&network.id).is_some() || exists {
+            firewall::remove(&network.table)?;
+            remove_link(&network.interface)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the bridges of some of a container's endpoints ready, and returns
+    /// these with their networks and the bridges' indices.
+    fn places(
+        &self,
+        context: &Context,
+        endpoints: &[Endpoint],
+    ) -> Result<Vec<Place>, NetworkError> {
+        let place = |endpoint: &Endpoint| {
+            let network = context.definition(&endpoint.network)?;
+            Ok(Place {
+                bridge: self.ensure(context, &network)?,
+                endpoint: endpoint.clone(),
+                network,
+            })
         };
-        let mut kernel = Netlink::open().map_err(NetworkError::kernel("open a netlink socket"))?;
-        namespace::create(&context.netns(&record.id), |own| {
-            kernel
-                .execute(vec![netlink::create_veth(
-                    veth,
-                    bridge,
-                    CONTAINER_INTERFACE,
-                    hardware_address(address),
-                    own.as_fd(),
-                )])
-                .map_err(NetworkError::kernel(format!(
-                    "create the network interface {veth}"
-                )))?;
-            configure(options, address).map_err(NetworkError::kernel(format!(
-                "give the container the address {address}"
-            )))
+        endpoints.iter().map(place).collect()
+    }
+
+    /// Connects a container that runs to one more network.
+    pub(super) fn connect(
+        &self,
+        context: &Context,
+        id: &str,
+        request: &EndpointRequest,
+    ) -> Result<(), NetworkError> {
+        let before = context
+            .attached(id)
+            .ok_or_else(|| NetworkError::NotAttached(id.to_owned()))?;
+        let record = context.reserve(before.clone(), std::slice::from_ref(request))?;
+        let Some(endpoint) = record.endpoints.last().cloned() else {
+            return Err(NetworkError::Interrupted(id.to_owned()));
+        };
+        let attached = self
+            .places(context, std::slice::from_ref(&endpoint))
+            .and_then(|places| self.join(context, &record, &places));
+        if let Err(error) = attached {
+            lock(&self.ready).remove(&endpoint.network);
+            let _ = remove_link(&endpoint.veth);
+            context.give_up(before, &endpoint)?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn join(
+        &self,
+        context: &Context,
+        record: &Record,
+        places: &[Place],
+    ) -> Result<(), NetworkError> {
+        let path = context.netns(&record.id);
+        let own = File::open(&path).map_err(NetworkError::file("open", &path))?;
+        make_pairs(&mut open_kernel()?, places, &own)?;
+        let sockets = namespace::inside(&path, || {
+            configure(places, context.way_out(record))?;
+            match record.resolver_port.is_none() && context.wants_resolver(record) {
+                true => resolver::open(None).map(Some),
+                false => Ok(None),
+            }
+        })?;
+        self.resolve(context, record, sockets)
+    }
+
+    /// Starts a container's own name server, or tells the one it has what it
+    /// sees now.
+    fn resolve(
+        &self,
+        context: &Context,
+        record: &Record,
+        sockets: Option<Sockets>,
+    ) -> Result<(), NetworkError> {
+        if let Some(sockets) = sockets {
+            context.keep_resolver(&self.runtime, &record.id, sockets)?;
+        }
+        context.refresh_view(&record.id);
+        Ok(())
+    }
+
+    /// Takes a container that runs from one of its networks.
+    pub(super) fn disconnect(
+        &self,
+        context: &Context,
+        id: &str,
+        network: &str,
+    ) -> Result<(), NetworkError> {
+        let not_connected = || {
+            let name = context
+                .definition(network)
+                .map_or(network.to_owned(), |network| network.name.clone());
+            NetworkError::Refused(format!("container {id} is not connected to network {name}"))
+        };
+        let before = context
+            .attached(id)
+            .ok_or_else(|| NetworkError::NotAttached(id.to_owned()))?;
+        let mut after = before.clone();
+        let place = before
+            .endpoints
+            .iter()
+            .position(|endpoint| endpoint.network == network)
+            .ok_or_else(not_connected)?;
+        let endpoint = after.endpoints.remove(place);
+        remove_link(&endpoint.veth)?;
+        context.give_up(after.clone(), &endpoint)?;
+        context.refresh_view(id);
+        // The kernel took the default route away with its interface.
+        namespace::inside(&context.netns(id), || {
+            configure(&[], context.way_out(&after))
         })
+    }
+
+    /// Answers again for the containers that an earlier process answered for.
+    pub(super) fn adopt(&self, context: &Context) -> Vec<NetworkError> {
+        let mut failures = Vec::new();
+        for record in context.records() {
+            failures.extend(self.places(context, &record.endpoints).err());
+            let Some(port) = record.resolver_port else {
+                continue;
+            };
+            let sockets =
+                namespace::inside(&context.netns(&record.id), || resolver::open(Some(port)));
+            let started = sockets.and_then(|sockets| self.resolve(context, &record, Some(sockets)));
+            failures.extend(started.err());
+        }
+        failures
     }
 }
 
-/// Configures the calling thread's namespace, where the pair's end is already.
-fn configure(options: &BridgeOptions, address: std::net::Ipv4Addr) -> io::Result<()> {
-    let subnet = options.subnet;
-    let index = netlink::interface_index(CONTAINER_INTERFACE)?;
-    Netlink::open()?.execute(vec![
-        netlink::set_up("lo"),
-        netlink::set_up(CONTAINER_INTERFACE),
-        netlink::add_address(index, address, subnet.prefix_length(), subnet.broadcast()),
-        netlink::set_default_route(index, subnet.gateway()),
-    ])
+/// An endpoint that is about to be made.
+struct Place {
+    endpoint: Endpoint,
+    network: Arc<Definition>,
+    bridge: u32,
+}
+
+/// Opens a socket in the agent's own namespace.
+fn open_kernel() -> Result<Netlink, NetworkError> {
+    Netlink::open().map_err(NetworkError::kernel("open a netlink socket"))
+}
+
+/// Makes the veth pairs, each with one end in the container's namespace.
+fn make_pairs(kernel: &mut Netlink, places: &[Place], own: &File) -> Result<(), NetworkError> {
+    let pairs = places.iter().map(|place| {
+        netlink::create_veth(
+            &place.endpoint.veth,
+            place.bridge,
+            &place.endpoint.interface,
+            place.endpoint.mac,
+            own.as_fd(),
+            place.network.mtu(),
+        )
+    });
+    let names: Vec<_> = places
+        .iter()
+        .map(|place| place.endpoint.veth.as_str())
+        .collect();
+    kernel
+        .execute(pairs.collect())
+        .map_err(NetworkError::kernel(format!(
+            "create the network interface {}",
+            names.join(", ")
+        )))
+}
+
+/// The interface that a container's packets leave by, and the gateways there.
+pub(super) type WayOut = Option<(String, Vec<IpAddr>)>;
+
+/// Configures the calling thread's namespace, where the pairs' ends are already.
+fn configure(places: &[Place], way_out: WayOut) -> Result<(), NetworkError> {
+    let addresses: Vec<_> = places
+        .iter()
+        .flat_map(|place| place.endpoint.addresses())
+        .map(|address| address.to_string())
+        .collect();
+    let configured = (|| -> io::Result<()> {
+        let mut requests = vec![netlink::set_up("lo")];
+        for Place {
+            endpoint, network, ..
+        } in places
+        {
+            let index = netlink::interface_index(&endpoint.interface)?;
+            if endpoint.ipv6.is_some() {
+                let setting = format!(
+                    "/proc/sys/net/ipv6/conf/{}/disable_ipv6",
+                    endpoint.interface
+                );
+                fs::write(setting, "0")?;
+            }
+            requests.push(netlink::set_up(&endpoint.interface));
+            let subnets = [Some(&network.ipv4), network.ipv6.as_ref()];
+            for (address, range) in endpoint.addresses().zip(subnets.into_iter().flatten()) {
+                requests.push(netlink::add_address(index, address, range.subnet));
+            }
+        }
+        if let Some((interface, gateways)) = way_out {
+            let index = netlink::interface_index(&interface)?;
+            let routes = gateways.into_iter();
+            requests.extend(routes.map(|gateway| netlink::set_default_route(index, gateway)));
+        }
+        Netlink::open()?.execute(requests)
+    })();
+    configured.map_err(NetworkError::kernel(format!(
+        "give the container the address {}",
+        addresses.join(", ")
+    )))
 }
 
 impl Driver for Bridge {
@@ -109,37 +294,62 @@ impl Driver for Bridge {
         "bridge"
     }
 
-    fn validate(&self, context: &Context, _: &SetupRequest) -> Result<(), NetworkError> {
-        context
-            .options
-            .bridge
-            .as_ref()
-            .map(drop)
-            .ok_or(NetworkError::BridgeDisabled)
+    fn validate(&self, context: &Context, request: &SetupRequest) -> Result<(), NetworkError> {
+        if context.options.bridge.is_none() {
+            return Err(NetworkError::BridgeDisabled);
+        }
+        context.check_endpoints(&request.endpoints)
     }
 
     fn setup(&self, context: &Context, request: &SetupRequest) -> Result<Record, NetworkError> {
-        let bridge = self.ensure(context)?;
-        let record = context.keep_with_address(new_record(request, NetworkMode::Bridge))?;
-        if let Err(error) = self.attach(context, &record, bridge) {
-            // Whoever removed the bridge: the next container makes it again.
-            *lock(&self.ready) = None;
-            return Err(error);
+        let default = [EndpointRequest {
+            network: "bridge".to_owned(),
+            ..EndpointRequest::default()
+        }];
+        let requests = match request.endpoints.as_slice() {
+            [] => &default[..],
+            given => given,
+        };
+        let record = context.reserve(new_record(request, NetworkMode::Bridge), requests)?;
+        let places = self.places(context, &record.endpoints)?;
+        let way_out = context.way_out(&record);
+        let wants_resolver = context.wants_resolver(&record);
+        let mut kernel = open_kernel()?;
+        let made = namespace::create(&context.netns(&record.id), |own| {
+            make_pairs(&mut kernel, &places, own)?;
+            configure(&places, way_out)?;
+            wants_resolver.then(|| resolver::open(None)).transpose()
+        });
+        match made {
+            Ok(sockets) => self.resolve(context, &record, sockets)?,
+            Err(error) => {
+                // Whoever removed a bridge: the next container makes it again.
+                let mut ready = lock(&self.ready);
+                for place in &places {
+                    ready.remove(&place.network.id);
+                }
+                return Err(error);
+            }
         }
-        Ok(record)
+        context
+            .record(&record.id)
+            .ok_or(NetworkError::NotAttached(record.id))
     }
 
     fn teardown(&self, context: &Context, record: &Record) -> Vec<NetworkError> {
+        context.drop_resolver(&record.id);
         let path = context.netns(&record.id);
         namespace::remove(&path).err().into_iter().collect()
     }
 
-    /// Removes the veth pair, for which the kernel waits through several RCU
-    /// grace periods. The namespace's end would remove it too, but later still,
+    /// Removes the veth pairs, for which the kernel waits through several RCU
+    /// grace periods. The namespace's end would remove them too, but later still,
     /// and until then the bridge sends the address's packets to this port.
     fn reclaim(&self, _: &Context, record: &Record) -> Vec<NetworkError> {
-        let removed = record.veth.as_deref().map(remove_link);
-        removed.and_then(Result::err).into_iter().collect()
+        let pairs = record.endpoints.iter();
+        pairs
+            .filter_map(|endpoint| remove_link(&endpoint.veth).err())
+            .collect()
     }
 }
 
@@ -153,59 +363,53 @@ pub(super) fn remove_link(name: &str) -> Result<(), NetworkError> {
     }
 }
 
-/// Removes the ports of the bridge whose names `keep` does not know.
-pub(super) fn remove_other_ports(
-    options: &BridgeOptions,
-    keep: impl Fn(&str) -> bool,
-) -> Vec<NetworkError> {
-    match other_ports(options, keep) {
-        Ok(names) => names
-            .iter()
-            .filter_map(|name| remove_link(name).err())
-            .collect(),
-        Err(error) => vec![error],
-    }
-}
-
-/// Returns the ports of the bridge whose names `keep` does not know.
+/// Returns the ports of some bridges whose names `keep` does not know.
 pub(super) fn other_ports(
-    options: &BridgeOptions,
+    bridges: &[String],
     keep: impl Fn(&str) -> bool,
 ) -> Result<Vec<String>, NetworkError> {
-    let Ok(bridge) = netlink::interface_index(&options.interface) else {
-        return Ok(Vec::new());
-    };
     let links = Netlink::open()
         .and_then(|mut kernel| kernel.links())
         .map_err(NetworkError::kernel("list the network interfaces"))?;
+    let ours: Vec<_> = links
+        .iter()
+        .filter(|link| bridges.contains(&link.name))
+        .map(|link| Some(link.index))
+        .collect();
     let ports = links
-        .into_iter()
-        .filter(|link| link.controller == Some(bridge) && link.name.starts_with("veth"));
+        .iter()
+        .filter(|link| ours.contains(&link.controller) && link.name.starts_with("veth"));
     Ok(ports
-        .map(|link| link.name)
+        .map(|link| link.name.clone())
         .filter(|name| !keep(name))
         .collect())
 }
 
-fn create_bridge(options: &BridgeOptions) -> Result<u32, NetworkError> {
-    let BridgeOptions {
-        interface, subnet, ..
-    } = options;
-    let gateway = subnet.gateway();
+fn create_bridge(network: &Definition) -> Result<u32, NetworkError> {
+    let interface = &network.interface;
     let create = || {
         let mut kernel = Netlink::open()?;
-        match kernel.execute(vec![netlink::create_bridge(
-            interface,
-            hardware_address(gateway),
-        )]) {
+        let mac = match network.ipv4.gateway {
+            IpAddr::V4(gateway) => hardware_address(gateway),
+            IpAddr::V6(_) => [2, 0, 0, 0, 0, 1],
+        };
+        let made = kernel.execute(vec![netlink::create_bridge(interface, mac, network.mtu())]);
+        match made {
             Err(error) if error.raw_os_error() != Some(libc::EEXIST) => return Err(error),
             _ => {}
         }
         let index = netlink::interface_index(interface)?;
-        kernel.execute(vec![
-            netlink::set_up(interface),
-            netlink::add_address(index, gateway, subnet.prefix_length(), subnet.broadcast()),
-        ])?;
+        let mut requests = vec![netlink::set_up(interface)];
+        if network.ipv6.is_some() {
+            fs::write(
+                format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"),
+                "0",
+            )?;
+        }
+        for range in std::iter::once(&network.ipv4).chain(&network.ipv6) {
+            requests.push(netlink::add_address(index, range.gateway, range.subnet));
+        }
+        kernel.execute(requests)?;
         Ok(index)
     };
     create().map_err(NetworkError::kernel(format!(
@@ -213,7 +417,11 @@ fn create_bridge(options: &BridgeOptions) -> Result<u32, NetworkError> {
     )))
 }
 
-fn enable_forwarding() -> Result<(), NetworkError> {
-    let path = "/proc/sys/net/ipv4/ip_forward";
-    fs::write(path, "1").map_err(NetworkError::file("write", path))
+fn enable_forwarding(network: &Definition) -> Result<(), NetworkError> {
+    let write = |path: &str| fs::write(path, "1").map_err(NetworkError::file("write", path));
+    write("/proc/sys/net/ipv4/ip_forward")?;
+    match network.ipv6 {
+        Some(_) => write("/proc/sys/net/ipv6/conf/all/forwarding"),
+        None => Ok(()),
+    }
 }

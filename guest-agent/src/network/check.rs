@@ -1,6 +1,5 @@
 //! What is left of networks whose containers have none.
 
-use super::bridge::other_ports;
 use super::record::files;
 use super::{Network, NetworkError};
 
@@ -34,21 +33,9 @@ impl Network {
         Ok(attached.map(|record| record.id).chain(named).collect())
     }
 
-    /// Returns the network devices on the bridge that are no container's.
+    /// Returns the network devices on the bridges that are no container's.
     pub(crate) fn stray_devices(&self) -> Vec<String> {
-        let context = &self.shared.context;
-        let Some(bridge) = &context.options.bridge else {
-            return Vec::new();
-        };
-        let devices = other_ports(bridge, |_| false).unwrap_or_default();
-        // Asked for afterwards: a device's record is written before it is made.
-        let records = context.records();
-        let known = |name: &str| {
-            records
-                .iter()
-                .any(|record| record.veth.as_deref() == Some(name))
-        };
-        devices.into_iter().filter(|name| !known(name)).collect()
+        self.shared.context.stray_ports().unwrap_or_default()
     }
 
     /// Removes a network device.

@@ -1,31 +1,69 @@
-//! What all drivers share: options, records, addresses in use, names.
+//! What all drivers share: options, networks, records, addresses in use, names.
 
-use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::address::{AddressPool, hardware_address, hardware_address_text};
-use super::dns::Zone;
+use tokio::runtime::Handle;
+
+use super::NetworkError;
+use super::definition::{Definition, DefinitionFolder, predefined_id};
+use super::dns::{Server, Sockets, View, Zone};
 use super::options::Options;
+use super::pool::AddressPool;
 use super::record::{Record, RecordFolder};
-use super::{Attachment, NetworkError, NetworkMode};
+use super::resolver::Resolver;
 
 /// What all drivers share.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) options: Options,
-    pub(super) zone: Arc<Zone>,
-    folder: RecordFolder,
-    state: Mutex<State>,
+    pub(super) definitions: DefinitionFolder,
+    pub(super) folder: RecordFolder,
+    pub(super) state: Mutex<State>,
+    /// Held while a network is made or removed.
+    pub(super) changing: Mutex<()>,
+    resolvers: Mutex<HashMap<String, Resolver>>,
     busy: Mutex<HashSet<String>>,
     idle: Condvar,
 }
 
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) records: BTreeMap<String, Record>,
+    /// By id.
+    pub(super) networks: BTreeMap<String, Live>,
+}
+
+/// A network as it is now.
 #[derive(Debug)]
-struct State {
-    records: BTreeMap<String, Record>,
-    pool: Option<AddressPool>,
+pub(super) struct Live {
+    pub(super) definition: Arc<Definition>,
+    pub(super) ipv4: AddressPool,
+    pub(super) ipv6: Option<AddressPool>,
+    pub(super) zone: Arc<Zone>,
+}
+
+impl Live {
+    /// Begins a network that has no container.
+    pub(super) fn new(definition: Definition) -> Self {
+        let subnets = definition.subnets().collect();
+        Self {
+            ipv4: AddressPool::new(&definition.ipv4),
+            ipv6: definition.ipv6.as_ref().map(AddressPool::new),
+            zone: Arc::new(Zone::new(&definition.name, subnets)),
+            definition: Arc::new(definition),
+        }
+    }
+
+    /// Returns the pool of an address's family.
+    pub(super) fn pool(&mut self, address: IpAddr) -> Option<&mut AddressPool> {
+        match address {
+            IpAddr::V4(_) => Some(&mut self.ipv4),
+            IpAddr::V6(_) => self.ipv6.as_mut(),
+        }
+    }
 }
 
 /// Takes a lock whatever a panicking holder did: the states here are whole
@@ -55,31 +93,31 @@ impl Drop for Turn<'_> {
 }
 
 impl Context {
-    /// Reads the records that an earlier process left.
-    pub(super) fn open(options: Options, zone: Arc<Zone>) -> Result<Self, NetworkError> {
+    /// Reads the networks, and the records that an earlier process left.
+    pub(super) fn open(options: Options) -> Result<Self, NetworkError> {
         let folder = RecordFolder::open(options.run.join("network"))?;
-        let pool = options
-            .bridge
-            .as_ref()
-            .map(|bridge| AddressPool::new(bridge.subnet));
-        let mut state = State {
-            records: BTreeMap::new(),
-            pool,
-        };
-        for record in folder.read_all()? {
-            if let (Some(address), Some(pool)) = (record.address, &mut state.pool) {
-                if !pool.reserve(address) {
-                    tracing::warn!(container = record.id, %address, "address is not of the range or held twice");
-                }
-                zone.insert(address, &record.names);
+        let definitions = DefinitionFolder::open(options.root.join("networks"))?;
+        let mut state = State::default();
+        if let Some(bridge) = &options.bridge {
+            state.add(Definition::default_bridge(bridge));
+            let (found, damaged) = definitions.read_all()?;
+            for (path, problem) in damaged {
+                tracing::error!(path = %path.display(), "cannot use the record of a network: {problem}");
             }
-            state.records.insert(record.id.clone(), record);
+            found
+                .into_iter()
+                .for_each(|definition| state.add(definition));
+        }
+        for record in folder.read_all()? {
+            state.adopt(record);
         }
         Ok(Self {
             options,
-            zone,
+            definitions,
             folder,
             state: Mutex::new(state),
+            changing: Mutex::default(),
+            resolvers: Mutex::default(),
             busy: Mutex::default(),
             idle: Condvar::new(),
         })
@@ -120,14 +158,14 @@ impl Context {
         self.record(id).filter(|record| !record.leaving)
     }
 
-    /// Strikes a container out for everybody but the kernel. Its address stays
+    /// Strikes a container out for everybody but the kernel. Its addresses stay
     /// taken until [`Context::forget`].
     pub(super) fn detach(&self, id: &str) {
-        if let Some(record) = lock(&self.state).records.get_mut(id) {
+        let mut state = lock(&self.state);
+        let State { records, networks } = &mut *state;
+        if let Some(record) = records.get_mut(id) {
             record.leaving = true;
-            if let Some(address) = record.address {
-                self.zone.remove(address);
-            }
+            strike_out(record, networks);
         }
     }
 
@@ -143,108 +181,124 @@ impl Context {
         Ok(())
     }
 
-    /// Keeps a record with an address and the name of a veth interface of its
-    /// own. From here on the names are answered.
-    pub(super) fn keep_with_address(&self, mut record: Record) -> Result<Record, NetworkError> {
-        let mut state = lock(&self.state);
-        let State { records, pool } = &mut *state;
-        let (Some(pool), Some(bridge)) = (pool, &self.options.bridge) else {
-            return Err(NetworkError::BridgeDisabled);
-        };
-        let address = pool
-            .take()
-            .ok_or_else(|| NetworkError::AddressesExhausted {
-                subnet: bridge.subnet.to_string(),
-            })?;
-        record.address = Some(address);
-        record.veth = Some(free_interface_name(&record.id, |name| {
-            records
-                .values()
-                .any(|other| other.veth.as_deref() == Some(name))
-        }));
-        if let Err(error) = self.folder.write(&record) {
-            pool.release(address);
-            return Err(error);
-        }
-        records.insert(record.id.clone(), record.clone());
-        self.zone.insert(address, &record.names);
-        Ok(record)
-    }
-
-    /// Forgets a record and gives its address back.
+    /// Forgets a record and gives its addresses back.
     pub(super) fn forget(&self, record: &Record) -> Result<(), NetworkError> {
-        if let Some(address) = record.address {
-            self.zone.remove(address);
-        }
+        strike_out(record, &lock(&self.state).networks);
         self.folder.remove(&record.id)?;
         let mut state = lock(&self.state);
-        if let (Some(_), Some(address), Some(pool)) = (
-            state.records.remove(&record.id),
-            record.address,
-            &mut state.pool,
-        ) {
-            pool.release(address);
+        if state.records.remove(&record.id).is_some() {
+            for endpoint in &record.endpoints {
+                state.release(endpoint);
+            }
         }
         Ok(())
     }
 
-    /// Returns what a record's container has.
-    pub(super) fn attachment(&self, record: &Record) -> Attachment {
-        let mut attachment = Attachment {
-            netns: None,
-            address: None,
-            prefix_length: 0,
-            gateway: None,
-            mac: None,
-            dns: self
-                .options
-                .upstream
-                .iter()
-                .map(|server| server.ip())
-                .collect(),
-            host_address: self.options.host_address,
-            host_network: false,
+    /// Returns a network.
+    pub(super) fn definition(&self, id: &str) -> Result<Arc<Definition>, NetworkError> {
+        let state = lock(&self.state);
+        let live = state.networks.get(id);
+        live.map(|live| live.definition.clone())
+            .ok_or_else(|| NetworkError::UnknownNetwork(id.to_owned()))
+    }
+
+    /// Returns a network's names.
+    pub(super) fn zone(&self, id: &str) -> Result<Arc<Zone>, NetworkError> {
+        let state = lock(&self.state);
+        let live = state.networks.get(id);
+        live.map(|live| live.zone.clone())
+            .ok_or_else(|| NetworkError::UnknownNetwork(id.to_owned()))
+    }
+
+    /// Returns every network, the default one first, then by age.
+    pub(super) fn networks(&self) -> Vec<Arc<Definition>> {
+        let state = lock(&self.state);
+        let mut networks: Vec<_> = state
+            .networks
+            .values()
+            .map(|live| live.definition.clone())
+            .collect();
+        networks.sort_by_key(|network| (network.created, network.id.clone()));
+        networks
+    }
+
+    /// Tells whether a container has a name server of its own: whoever is on
+    /// more than the default network.
+    pub(super) fn wants_resolver(&self, record: &Record) -> bool {
+        let default = predefined_id("bridge");
+        record
+            .endpoints
+            .iter()
+            .any(|endpoint| endpoint.network != default)
+    }
+
+    /// Starts a container's own name server and notes its port.
+    pub(super) fn keep_resolver(
+        &self,
+        runtime: &Handle,
+        id: &str,
+        sockets: Sockets,
+    ) -> Result<(), NetworkError> {
+        let port = sockets
+            .port()
+            .map_err(NetworkError::kernel("ask a name server for its port"))?;
+        let view = Arc::new(View::own(self.options.host_address));
+        let server = Server::start(runtime, sockets, view.clone())?;
+        let resolver = Resolver {
+            view,
+            _server: server,
         };
-        match &record.mode {
-            NetworkMode::Host => attachment.host_network = true,
-            NetworkMode::None => attachment.netns = Some(self.netns(&record.id)),
-            NetworkMode::Bridge => {
-                attachment.netns = Some(self.netns(&record.id));
-                attachment.address = record.address;
-                attachment.mac = record
-                    .address
-                    .map(|address| hardware_address_text(hardware_address(address)));
-                if let Some(bridge) = &self.options.bridge {
-                    let gateway: Ipv4Addr = bridge.subnet.gateway();
-                    attachment.prefix_length = bridge.subnet.prefix_length();
-                    attachment.gateway = Some(gateway);
-                    attachment.dns = vec![IpAddr::V4(gateway)];
-                }
+        lock(&self.resolvers).insert(id.to_owned(), resolver);
+        let mut state = lock(&self.state);
+        match state.records.get_mut(id) {
+            Some(record) if record.resolver_port != Some(port) => {
+                record.resolver_port = Some(port);
+                self.folder.write(record)
             }
-            NetworkMode::Container(target) => match self.attached(target) {
-                // Never a chain: the driver writes the last one's id down.
-                Some(target) if !matches!(target.mode, NetworkMode::Container(_)) => {
-                    attachment = self.attachment(&target);
-                }
-                _ => attachment.netns = Some(self.netns(target)),
-            },
+            _ => Ok(()),
         }
-        attachment
+    }
+
+    /// Ends a container's own name server; fine if it has none.
+    pub(super) fn drop_resolver(&self, id: &str) {
+        lock(&self.resolvers).remove(id);
+    }
+
+    /// Tells a container's own name server what it sees now.
+    pub(super) fn refresh_view(&self, id: &str) {
+        let resolvers = lock(&self.resolvers);
+        let Some(resolver) = resolvers.get(id) else {
+            return;
+        };
+        let state = lock(&self.state);
+        let Some(record) = state.records.get(id) else {
+            return;
+        };
+        let networks = record.endpoints.iter();
+        let zones = networks
+            .filter_map(|endpoint| state.networks.get(&endpoint.network))
+            .map(|live| live.zone.clone());
+        let upstream: Vec<SocketAddr> = match record.name_servers.as_slice() {
+            // What an internal network may not reach it may not ask for either.
+            _ if state.way_out(record).is_none() => Vec::new(),
+            [] => self.options.upstream.clone(),
+            servers => servers
+                .iter()
+                .map(|server| SocketAddr::new(*server, 53))
+                .collect(),
+        };
+        let links = record.links.iter().cloned().collect();
+        resolver.view.set(zones.collect(), links, &upstream);
     }
 }
 
-/// Returns "veth" and seven digits made of the id (FNV-1a), the first such
-/// name that is free. Interface names are at most 15 bytes long.
-fn free_interface_name(id: &str, taken: impl Fn(&str) -> bool) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in id.bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    loop {
-        let name = format!("veth{:07x}", (hash ^ (hash >> 28)) & 0x0fff_ffff);
-        if !taken(&name) {
-            return name;
+/// Strikes a container's names out.
+fn strike_out(record: &Record, networks: &BTreeMap<String, Live>) {
+    for endpoint in &record.endpoints {
+        if let Some(live) = networks.get(&endpoint.network) {
+            endpoint
+                .addresses()
+                .for_each(|address| live.zone.remove(address));
         }
-        hash = hash.wrapping_add(1);
     }
 }

@@ -27,23 +27,27 @@ pub(super) trait Driver: Send + Sync {
 /// Returns the record that a request begins with. The short id is a name too,
 /// as in Docker.
 pub(super) fn new_record(request: &SetupRequest, mode: NetworkMode) -> Record {
-    let mut names: Vec<String> = request
-        .names
-        .iter()
-        .map(|name| name.to_lowercase())
-        .collect();
-    names.extend(request.id.get(..12).map(str::to_lowercase));
-    names.retain(|name| !name.is_empty());
-    let mut seen = std::collections::HashSet::new();
-    names.retain(|name| seen.insert(name.clone()));
+    let names = full_names(&request.names, &request.id);
     Record {
         id: request.id.clone(),
         mode,
         names,
-        address: None,
-        veth: None,
+        endpoints: Vec::new(),
+        links: Vec::new(),
+        name_servers: request.name_servers.clone(),
+        resolver_port: None,
         leaving: false,
     }
+}
+
+/// Returns a container's names in lower case, each once, with its short id.
+pub(super) fn full_names(names: &[String], id: &str) -> Vec<String> {
+    let mut full: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
+    full.extend(id.get(..12).map(str::to_lowercase));
+    full.retain(|name| !name.is_empty());
+    let mut seen = std::collections::HashSet::new();
+    full.retain(|name| seen.insert(name.clone()));
+    full
 }
 
 /// The guest's own network.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NetworkError {
     /// No such network.
-    #[error("network {0} not found: use bridge, host, none or container:NAME")]
+    #[error("network {0} not found")]
     UnknownNetwork(String),
     /// The identifier cannot name a file.
     #[error("{0:?} is not a container id")]
@@ -72,6 +72,15 @@ pub(crate) enum NetworkError {
     /// An address of `--dns` that cannot be used.
     #[error("invalid DNS server {0:?}: give an IP address")]
     InvalidDnsServer(String),
+    /// What was asked makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// A network of this name is there already.
+    #[error("network with name {0} already exists")]
+    Exists(String),
+    /// The state of networks or containers does not allow it.
+    #[error("{0}")]
+    Refused(String),
     /// The thread that did the work panicked or the runtime is going down.
     #[error("the network operation on {0} was interrupted")]
     Interrupted(String),

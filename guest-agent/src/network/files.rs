@@ -48,14 +48,28 @@ pub(crate) fn hosts(
             HOST_NAMES.join(" ")
         );
     }
-    if let Some(address) = attachment.address {
-        // "web.example.org" is known as "web" too.
-        let _ = match hostname.split_once('.') {
-            Some((short, _)) => writeln!(file, "{address}\t{hostname} {short}"),
-            None => writeln!(file, "{address}\t{hostname}"),
-        };
+    for line in own_lines(attachment, hostname) {
+        let _ = writeln!(file, "{line}");
     }
     Ok(file)
+}
+
+/// Returns the lines of a hosts file that are about the container itself, one
+/// for each of its addresses.
+pub(crate) fn own_lines(attachment: &Attachment, hostname: &str) -> Vec<String> {
+    // "web.example.org" is known as "web" too.
+    let names = match hostname.split_once('.') {
+        Some((short, _)) => format!("{hostname} {short}"),
+        None => hostname.to_owned(),
+    };
+    let endpoints = attachment.endpoints.iter();
+    let addresses = endpoints.flat_map(|endpoint| {
+        let ipv6 = endpoint.ipv6.map(|(address, _)| address);
+        [Some(endpoint.ipv4), ipv6].into_iter().flatten()
+    });
+    addresses
+        .map(|address| format!("{address}\t{names}"))
+        .collect()
 }
 
 /// Returns the address and the name of "name:address" or "name=address". The
@@ -74,24 +88,58 @@ fn extra_host<'a>(attachment: &Attachment, line: &'a str) -> Option<(IpAddr, &'a
     Some((bare.unwrap_or(address).parse().ok()?, name))
 }
 
-/// Returns a container's `/etc/resolv.conf`; `dns` are the addresses of
-/// Docker's `--dns`, which take the place of the embedded name server.
+/// What the user says about name resolution.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ResolverOptions<'a> {
+    /// The addresses of Docker's `--dns`. A container with a name server of its
+    /// own asks them through that one.
+    pub(crate) servers: &'a [String],
+    /// Docker's `--dns-search`; "." is none at all.
+    pub(crate) search: &'a [String],
+    /// Docker's `--dns-option`.
+    pub(crate) options: &'a [String],
+}
+
+/// Returns a container's `/etc/resolv.conf`.
 ///
 /// # Errors
 /// [`NetworkError::InvalidDnsServer`].
-pub(crate) fn resolv_conf(attachment: &Attachment, dns: &[String]) -> Result<String, NetworkError> {
-    let mut servers = Vec::new();
-    for server in dns {
-        let server: IpAddr = server
-            .parse()
-            .map_err(|_| NetworkError::InvalidDnsServer(server.clone()))?;
-        servers.push(server);
-    }
-    if servers.is_empty() {
+pub(crate) fn resolv_conf(
+    attachment: &Attachment,
+    wanted: ResolverOptions<'_>,
+) -> Result<String, NetworkError> {
+    let mut servers = name_servers(wanted.servers)?;
+    if servers.is_empty() || attachment.own_name_server {
         servers.clone_from(&attachment.dns);
     }
-    Ok(servers
+    let mut file: String = servers
         .iter()
         .map(|server| format!("nameserver {server}\n"))
-        .collect())
+        .collect();
+    let search: Vec<_> = wanted.search.iter().filter(|name| *name != ".").collect();
+    if !search.is_empty() {
+        let names: Vec<_> = search.iter().map(|name| name.as_str()).collect();
+        let _ = writeln!(file, "search {}", names.join(" "));
+    }
+    let mut options: Vec<&str> = wanted.options.iter().map(String::as_str).collect();
+    if attachment.own_name_server && !options.iter().any(|option| option.starts_with("ndots:")) {
+        // As Docker: names without a dot are asked for as they are.
+        options.push("ndots:0");
+    }
+    if !options.is_empty() {
+        let _ = writeln!(file, "options {}", options.join(" "));
+    }
+    Ok(file)
+}
+
+/// Reads the addresses of Docker's `--dns`.
+///
+/// # Errors
+/// [`NetworkError::InvalidDnsServer`].
+pub(crate) fn name_servers(texts: &[String]) -> Result<Vec<IpAddr>, NetworkError> {
+    let servers = texts.iter().map(|text| {
+        text.parse()
+            .map_err(|_| NetworkError::InvalidDnsServer(text.clone()))
+    });
+    servers.collect()
 }

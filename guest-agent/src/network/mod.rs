@@ -1,5 +1,6 @@
-//! Container networks: the guest's uplink, the bridge, one network namespace
-//! for each container, name resolution, and the way in for published ports.
+//! Container networks: the guest's uplink, a bridge for each network, one
+//! network namespace for each container, name resolution, and the way in for
+//! published ports.
 //!
 //! [`Network`] is all that the rest of the agent uses. Everything that talks
 //! to the kernel is synchronous and runs on blocking threads; what has to enter
@@ -7,10 +8,13 @@
 
 mod address;
 mod bridge;
+mod change;
 mod check;
 mod context;
+mod definition;
 mod dns;
 mod driver;
+mod endpoint;
 mod error;
 mod files;
 mod firewall;
@@ -18,16 +22,24 @@ mod mode;
 mod namespace;
 mod netlink;
 mod options;
+mod plan;
+mod pool;
+mod prefix;
 mod record;
+mod resolver;
 mod service;
 mod uplink;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use address::Subnet;
+pub(crate) use address::{Subnet, parse_hardware_address};
+pub(crate) use change::movable;
+pub(crate) use definition::{Definition, Range, predefined_id};
 pub(crate) use error::NetworkError;
-pub(crate) use files::{hosts, resolv_conf};
-pub(crate) use mode::{Attachment, NetworkMode, SetupRequest};
+pub(crate) use files::{ResolverOptions, hosts, name_servers, own_lines, resolv_conf};
+pub(crate) use mode::{AttachedEndpoint, Attachment, EndpointRequest, NetworkMode, SetupRequest};
 pub(crate) use options::Options;
+pub(crate) use plan::{NewNetwork, NewRange};
+pub(crate) use prefix::Prefix;
 pub(crate) use service::Network;

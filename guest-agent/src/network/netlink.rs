@@ -3,14 +3,15 @@
 //! trips. The socket stays in the network namespace in which it was opened.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
     NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
@@ -19,6 +20,8 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use super::prefix::Prefix;
 
 /// One request and its NLM_F flags.
 pub(super) struct Request {
@@ -82,18 +85,44 @@ impl Netlink {
 
     /// Returns all interfaces of the namespace.
     pub(super) fn links(&mut self) -> io::Result<Vec<Link>> {
-        let mut buffer = Vec::new();
         let message = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        self.dump(message, |message| match message {
+            RouteNetlinkMessage::NewLink(link) => Some(Link::from(link)),
+            _ => None,
+        })
+    }
+
+    /// Returns the networks that the namespace has routes to, each with the
+    /// interface's index; default routes are not among them.
+    pub(super) fn routes(&mut self) -> io::Result<Vec<(Prefix, u32)>> {
+        let mut routes = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            let message = RouteNetlinkMessage::GetRoute(message);
+            routes.extend(self.dump(message, |message| match message {
+                RouteNetlinkMessage::NewRoute(route) => destination(&route),
+                _ => None,
+            })?);
+        }
+        Ok(routes)
+    }
+
+    /// Asks for a whole table and returns what `take` makes of each entry.
+    fn dump<T>(
+        &mut self,
+        message: RouteNetlinkMessage,
+        take: impl Fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
+        let mut buffer = Vec::new();
         self.append(&mut buffer, Request { message, flags: 0 }, NLM_F_DUMP);
         self.socket.send(&buffer, 0)?;
-        let mut links = Vec::new();
+        let mut entries = Vec::new();
         loop {
             for message in self.receive()? {
                 match message.payload {
-                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                        links.push(Link::from(link));
-                    }
-                    NetlinkPayload::Done(_) => return Ok(links),
+                    NetlinkPayload::InnerMessage(entry) => entries.extend(take(entry)),
+                    NetlinkPayload::Done(_) => return Ok(entries),
                     NetlinkPayload::Error(answer) if answer.code.is_some() => {
                         return Err(answer.to_io());
                     }
@@ -134,6 +163,28 @@ impl Netlink {
         }
         Ok(messages)
     }
+}
+
+/// Returns where a route of the main table goes, and by which interface.
+fn destination(route: &RouteMessage) -> Option<(Prefix, u32)> {
+    let length = route.header.destination_prefix_length;
+    if length == 0 || route.header.table != RouteHeader::RT_TABLE_MAIN {
+        return None;
+    }
+    let (mut network, mut interface) = (None, 0);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+                network = Some(IpAddr::V4(*address));
+            }
+            RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
+                network = Some(IpAddr::V6(*address));
+            }
+            RouteAttribute::Oif(index) => interface = *index,
+            _ => {}
+        }
+    }
+    Some((Prefix::of(network?, length), interface))
 }
 
 impl From<LinkMessage> for Link {
@@ -181,8 +232,9 @@ pub(super) fn set_up(name: &str) -> Request {
 
 /// Makes a bridge and brings it up. Its hardware address is fixed: left alone
 /// it would change with the ports, and containers would hold a stale one.
-pub(super) fn create_bridge(name: &str, mac: [u8; 6]) -> Request {
+pub(super) fn create_bridge(name: &str, mac: [u8; 6], mtu: Option<u32>) -> Request {
     let mut message = link_up(name);
+    message.attributes.extend(mtu.map(LinkAttribute::Mtu));
     message
         .attributes
         .push(LinkAttribute::Address(mac.to_vec()));
@@ -206,13 +258,16 @@ pub(super) fn create_veth(
     peer: &str,
     peer_mac: [u8; 6],
     peer_namespace: BorrowedFd<'_>,
+    mtu: Option<u32>,
 ) -> Request {
     let mut peer = named(peer);
+    peer.attributes.extend(mtu.map(LinkAttribute::Mtu));
     peer.attributes
         .push(LinkAttribute::Address(peer_mac.to_vec()));
     peer.attributes
         .push(LinkAttribute::NetNsFd(peer_namespace.as_raw_fd()));
     let mut message = link_up(name);
+    message.attributes.extend(mtu.map(LinkAttribute::Mtu));
     message.attributes.push(LinkAttribute::Controller(bridge));
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Veth),
@@ -232,46 +287,51 @@ pub(super) fn delete_link(name: &str) -> Request {
     }
 }
 
-/// Gives an interface an address; fine if it has it.
-pub(super) fn add_address(
-    index: u32,
-    address: Ipv4Addr,
-    prefix_length: u8,
-    broadcast: Ipv4Addr,
-) -> Request {
+/// Gives an interface an address; fine if it has it. One of IPv6 is not asked
+/// about on the link first (RFC 4862, 5.4): nobody else gets it, and until that
+/// is over it could not be used.
+pub(super) fn add_address(index: u32, address: IpAddr, subnet: Prefix) -> Request {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
-    message.header.prefix_len = prefix_length;
+    message.header.prefix_len = subnet.length();
     message.header.index = index;
-    message
-        .attributes
-        .push(AddressAttribute::Local(address.into()));
-    message
-        .attributes
-        .push(AddressAttribute::Address(address.into()));
-    message
-        .attributes
-        .push(AddressAttribute::Broadcast(broadcast));
+    message.attributes.push(AddressAttribute::Local(address));
+    message.attributes.push(AddressAttribute::Address(address));
+    match subnet.last() {
+        IpAddr::V4(broadcast) => {
+            message.header.family = AddressFamily::Inet;
+            message
+                .attributes
+                .push(AddressAttribute::Broadcast(broadcast));
+        }
+        IpAddr::V6(_) => {
+            message.header.family = AddressFamily::Inet6;
+            message
+                .attributes
+                .push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+    }
     Request {
         message: RouteNetlinkMessage::NewAddress(message),
         flags: NLM_F_CREATE | NLM_F_REPLACE,
     }
 }
 
-/// Sets the default route.
-pub(super) fn set_default_route(index: u32, gateway: Ipv4Addr) -> Request {
+/// Sets the default route of the gateway's family.
+pub(super) fn set_default_route(index: u32, gateway: IpAddr) -> Request {
     let mut message = RouteMessage::default();
+    let (address_family, gateway) = match gateway {
+        IpAddr::V4(gateway) => (AddressFamily::Inet, RouteAddress::Inet(gateway)),
+        IpAddr::V6(gateway) => (AddressFamily::Inet6, RouteAddress::Inet6(gateway)),
+    };
     message.header = RouteHeader {
-        address_family: AddressFamily::Inet,
+        address_family,
         table: RouteHeader::RT_TABLE_MAIN,
         protocol: RouteProtocol::Static,
         scope: RouteScope::Universe,
         kind: RouteType::Unicast,
         ..RouteHeader::default()
     };
-    message
-        .attributes
-        .push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+    message.attributes.push(RouteAttribute::Gateway(gateway));
     message.attributes.push(RouteAttribute::Oif(index));
     Request {
         message: RouteNetlinkMessage::NewRoute(message),

@@ -43,6 +43,8 @@ pub(crate) struct BridgeOptions {
 /// Everything that [`super::Network::open`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
+    /// The folder on the data disk for the records of networks (`networks/`).
+    pub root: PathBuf,
     /// The folder for namespaces (`netns/`) and records (`network/`). It must
     /// not outlive a reboot: neither do the namespaces.
     pub run: PathBuf,
@@ -58,8 +60,9 @@ pub(crate) struct Options {
 
 impl Options {
     /// Returns the network of the guest, behind QEMU's user-mode network.
-    pub(crate) fn guest(run: impl Into<PathBuf>) -> Self {
+    pub(crate) fn guest(root: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
         Self {
+            root: root.into(),
             run: run.into(),
             uplink: Uplink::Static {
                 address: GUEST,
@@ -80,9 +83,10 @@ impl Options {
     /// machine's own network stays as it is, and name servers come from its
     /// `/etc/resolv.conf`. The range differs from the guest's, because on such
     /// a machine another engine may hold 172.17.0.0/16.
-    pub(crate) fn process(run: impl Into<PathBuf>) -> Self {
+    pub(crate) fn process(root: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
         let subnet = Subnet::new(Ipv4Addr::new(10, 90, 0, 0), 16);
         Self {
+            root: root.into(),
             run: run.into(),
             uplink: Uplink::Untouched,
             host_address: subnet.gateway(),
@@ -96,11 +100,11 @@ impl Options {
     }
 
     /// Returns a network without a bridge: containers can have host and none.
-    pub(crate) fn without_bridge(run: impl Into<PathBuf>) -> Self {
+    pub(crate) fn without_bridge(root: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
         Self {
             bridge: None,
             host_address: Ipv4Addr::LOCALHOST,
-            ..Self::process(run)
+            ..Self::process(root, run)
         }
     }
 }

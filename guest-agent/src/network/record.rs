@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,14 +18,60 @@ pub(super) struct Record {
     pub(super) mode: NetworkMode,
     /// The names it answers to, in lower case.
     pub(super) names: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) address: Option<Ipv4Addr>,
-    /// The guest's end of its veth pair.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) veth: Option<String>,
+    /// Where it is on bridge networks, in the order of its interfaces' gateways:
+    /// the first that is not internal is its way out.
+    #[serde(default)]
+    pub(super) endpoints: Vec<Endpoint>,
+    /// Names of its own for other containers: alias and name.
+    #[serde(default)]
+    pub(super) links: Vec<(String, String)>,
+    /// The name servers that it asks for other names; none: the agent's.
+    #[serde(default)]
+    pub(super) name_servers: Vec<IpAddr>,
+    /// The port of its own name server, on its loopback.
+    #[serde(default)]
+    pub(super) resolver_port: Option<u16>,
     /// Its network is gone for all but the kernel, which still works on it.
     #[serde(skip)]
     pub(super) leaving: bool,
+}
+
+/// A container's place on one bridge network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Endpoint {
+    /// 64 hexadecimal digits.
+    pub(super) id: String,
+    /// The network's id.
+    pub(super) network: String,
+    /// The container's end of the veth pair.
+    pub(super) interface: String,
+    /// The guest's end of the veth pair.
+    pub(super) veth: String,
+    pub(super) ipv4: IpAddr,
+    pub(super) ipv6: Option<IpAddr>,
+    pub(super) mac: [u8; 6],
+    /// The names it has on this network alone, in lower case.
+    pub(super) aliases: Vec<String>,
+}
+
+impl Endpoint {
+    /// Returns its addresses.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        [Some(self.ipv4), self.ipv6].into_iter().flatten()
+    }
+}
+
+impl Record {
+    /// Returns the names that it answers to on a network.
+    pub(super) fn names_on(&self, endpoint: &Endpoint) -> Vec<String> {
+        let mut names = self.names.clone();
+        for alias in &endpoint.aliases {
+            if !names.contains(alias) {
+                names.push(alias.clone());
+            }
+        }
+        names
+    }
 }
 
 /// The folder with one file for each record. It lies on a tmpfs, as the

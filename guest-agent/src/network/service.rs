@@ -9,9 +9,8 @@ use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::bridge::{Bridge, remove_other_ports};
+use super::bridge::{Bridge, other_ports, remove_link};
 use super::context::{Context, lock};
-use super::dns::Zone;
 use super::driver::{Driver, Host, Isolated, Joined};
 use super::options::Options;
 use super::record::{Record, files};
@@ -29,7 +28,7 @@ pub(crate) struct Network {
 
 pub(super) struct Shared {
     pub(super) context: Context,
-    bridge: Bridge,
+    pub(super) bridge: Bridge,
     turns: Semaphore,
     leaving: Mutex<Leaving>,
 }
@@ -51,11 +50,7 @@ impl Network {
     /// When the kernel refuses the uplink, or `run` cannot be written.
     pub(crate) fn open(options: Options) -> Result<Self, NetworkError> {
         uplink::configure(&options.uplink)?;
-        let zone = Arc::new(Zone::new(
-            options.bridge.as_ref().map(|bridge| bridge.subnet),
-            options.host_address,
-        ));
-        let context = Context::open(options, zone)?;
+        let context = Context::open(options)?;
         let bridge = Bridge::new(Handle::current());
         let turns = Semaphore::new(AT_ONCE);
         let leaving = Mutex::default();
@@ -210,7 +205,7 @@ impl Network {
 
     /// Runs work on a blocking thread, where it goes on to its end even if the
     /// caller is cancelled.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         what: &str,
         work: impl FnOnce(&Arc<Shared>) -> T + Send + 'static,
@@ -272,7 +267,10 @@ impl Shared {
         }
         let context = &shared.context;
         let turn = context.turn(id);
-        let Some(record) = context.record(id).filter(|record| record.veth.is_some()) else {
+        let Some(record) = context
+            .record(id)
+            .filter(|record| !record.endpoints.is_empty())
+        else {
             return shared.remove(id);
         };
         let failures = shared.driver(&record.mode).teardown(context, &record);
@@ -351,26 +349,43 @@ impl Shared {
             }
             Err(error) => failures.push(error),
         }
-        let records = self.context.records();
-        if let Some(bridge) = &self.context.options.bridge {
-            failures.extend(remove_other_ports(bridge, |name| {
-                records
-                    .iter()
-                    .any(|record| record.veth.as_deref() == Some(name))
-            }));
-        }
-        if records
-            .iter()
-            .any(|record| record.mode == NetworkMode::Bridge)
-        {
-            failures.extend(self.bridge.ensure(&self.context).err());
-        }
+        failures.extend(self.remove_strays());
+        failures.extend(self.bridge.adopt(&self.context));
         failures
+    }
+
+    /// Removes the ports of our bridges that are no container's.
+    fn remove_strays(&self) -> Vec<NetworkError> {
+        let strays = self.context.stray_ports();
+        let strays = strays.map(|strays| {
+            let removed = strays.iter().map(|name| remove_link(name));
+            removed.filter_map(Result::err).collect()
+        });
+        strays.unwrap_or_else(|error| vec![error])
+    }
+}
+
+impl Context {
+    /// Returns the ports of our bridges that are no container's.
+    pub(super) fn stray_ports(&self) -> Result<Vec<String>, NetworkError> {
+        let bridges: Vec<_> = self
+            .networks()
+            .iter()
+            .map(|network| network.interface.clone())
+            .collect();
+        let devices = other_ports(&bridges, |_| false)?;
+        // Asked for afterwards: a device's record is written before it is made.
+        let records = self.records();
+        let known = |name: &str| {
+            let mut endpoints = records.iter().flat_map(|record| &record.endpoints);
+            endpoints.any(|endpoint| endpoint.veth == name)
+        };
+        Ok(devices.into_iter().filter(|name| !known(name)).collect())
     }
 }
 
 /// Refuses what cannot name a file or would name another one.
-fn checked(id: &str) -> Result<&str, NetworkError> {
+pub(super) fn checked(id: &str) -> Result<&str, NetworkError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if id.is_empty() || id.len() > 128 || !id.bytes().all(plain) {
         return Err(NetworkError::InvalidId(id.to_owned()));

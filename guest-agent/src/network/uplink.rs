@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use super::NetworkError;
 use super::netlink::{self, Netlink};
 use super::options::Uplink;
-use super::{NetworkError, Subnet};
+use super::prefix::Prefix;
 
 /// Brings the loopback and the first network card up, with its address and the
 /// default route. A guest without a card has no way out, which is no error.
@@ -34,15 +35,10 @@ pub(super) fn configure(uplink: &Uplink) -> Result<(), NetworkError> {
     let mut requests = vec![netlink::set_up("lo")];
     match &card {
         Some(card) => {
-            let broadcast = Subnet::new(address, prefix_length).broadcast();
+            let subnet = Prefix::of(address.into(), prefix_length);
             requests.push(netlink::set_up(&card.name));
-            requests.push(netlink::add_address(
-                card.index,
-                address,
-                prefix_length,
-                broadcast,
-            ));
-            requests.push(netlink::set_default_route(card.index, gateway));
+            requests.push(netlink::add_address(card.index, address.into(), subnet));
+            requests.push(netlink::set_default_route(card.index, gateway.into()));
         }
         None => tracing::warn!("no network card: the guest has no way out"),
     }

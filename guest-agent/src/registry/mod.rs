@@ -10,6 +10,7 @@
 //! - `pull`: an image, its `layers` side by side, straight into the unpacker
 //! - `push`: an image, its layers packed on the way (`upload`)
 //! - `search`: where a registry has one
+//! - `tags`: which tags a repository has
 //! - `shared`: pulls of the same image share one; the last client ends it
 //!
 //! A layer that is whole is kept in the store at once, so that a pull cut off
@@ -27,6 +28,7 @@ mod repository;
 mod search;
 mod session;
 mod shared;
+mod tags;
 mod token;
 mod transport;
 mod upload;
@@ -35,6 +37,7 @@ pub(crate) use access::Access;
 pub(crate) use error::Error;
 pub(crate) use search::search;
 pub(crate) use shared::Pulls;
+pub(crate) use tags::tags;
 
 use session::{Scope, Session};
 

@@ -1,7 +1,9 @@
 //! A container's cgroup (version 2), as far as its shim needs it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,6 +27,24 @@ impl Cgroup {
         }
     }
 
+    /// Makes it, unless it is there.
+    ///
+    /// # Errors
+    ///
+    /// Those of `mkdir`; `NotFound` where no hierarchy is mounted.
+    pub(crate) fn make(&self) -> io::Result<()> {
+        match fs::create_dir(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns its directory.
+    #[must_use]
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Tells whether it is there.
     #[must_use]
     pub(crate) fn exists(&self) -> bool {
@@ -41,15 +61,13 @@ impl Cgroup {
             .collect()
     }
 
-    /// Tells whether the kernel killed a process in it for want of memory.
-    #[must_use]
-    pub(crate) fn oom_killed(&self) -> bool {
-        fs::read_to_string(self.path.join("memory.events")).is_ok_and(|events| {
-            events
-                .lines()
-                .filter_map(|line| line.strip_prefix("oom_kill "))
-                .any(|count| count.trim() != "0")
-        })
+    /// Opens what tells of its memory, to be polled.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where the kernel does not limit memory in this hierarchy.
+    pub(crate) fn memory_events(&self) -> io::Result<MemoryEvents> {
+        Ok(MemoryEvents(File::open(self.path.join("memory.events"))?))
     }
 
     /// Sends SIGKILL to every process in it and below it.
@@ -159,6 +177,38 @@ impl Cgroup {
     }
 }
 
+/// A cgroup's `memory.events`, of the cgroups below it too. Poll finds it
+/// exceptional (`POLLPRI`) when it has changed since it was read last
+/// (cgroup-v2.rst, "Interface Files").
+#[derive(Debug)]
+pub(crate) struct MemoryEvents(File);
+
+impl MemoryEvents {
+    /// Counts the processes that the kernel killed for want of memory.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading; `ENODEV` once the cgroup is removed.
+    pub(crate) fn kills(&self) -> io::Result<u64> {
+        let mut buffer = [0; 512];
+        let count = self.0.read_at(&mut buffer, 0)?;
+        Ok(kills(&String::from_utf8_lossy(&buffer[..count])))
+    }
+}
+
+impl AsFd for MemoryEvents {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn kills(events: &str) -> u64 {
+    events
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+        .unwrap_or(0)
+}
+
 fn collect_processes(path: &Path, found: &mut Vec<u32>) {
     let list = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
     found.extend(list.lines().filter_map(|line| line.parse::<u32>().ok()));
@@ -184,4 +234,16 @@ fn remove_tree(path: &Path) -> io::Result<()> {
         }
     }
     fs::remove_dir(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kills_are_not_the_times_that_memory_was_short() {
+        let events = "low 0\nhigh 0\nmax 31\noom 4\noom_kill 2\noom_group_kill 1\n";
+        assert_eq!(kills(events), 2);
+        assert_eq!(kills("low 0\noom 4\n"), 0);
+    }
 }

@@ -3,11 +3,27 @@
 
 use std::path::{Path, PathBuf};
 
-/// How many files a log has at most, and how long each may become, bytes: what
-/// Docker's `local` driver keeps. A container that talks for ever does not
-/// fill the disk.
-pub(crate) const LOG_FILES: u64 = 5;
-pub(super) const LOG_FILE_SIZE: u64 = 20_000_000;
+use serde::{Deserialize, Serialize};
+
+/// How much of a container's output is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogLimits {
+    /// How many files a log has at most, 1 or more.
+    pub(crate) files: u64,
+    /// How long each may become, bytes.
+    pub(crate) size: u64,
+}
+
+impl Default for LogLimits {
+    /// What Docker's `local` driver keeps: a container that talks for ever does
+    /// not fill the disk.
+    fn default() -> Self {
+        Self {
+            files: 5,
+            size: 20_000_000,
+        }
+    }
+}
 
 /// Returns the path of a log's file that was replaced `age` times.
 pub(crate) fn log_file(log: &Path, age: u64) -> PathBuf {

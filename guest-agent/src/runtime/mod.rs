@@ -16,9 +16,9 @@ mod run_oci;
 pub(crate) mod shim;
 pub(crate) mod spec;
 
-pub(crate) use cgroup::Cgroup;
+pub(crate) use cgroup::{Cgroup, MemoryEvents};
 pub(crate) use client::{Shim, ShimError, ShimEvent, ShimEvents};
-pub(crate) use log_files::{LOG_FILES, log_file};
+pub(crate) use log_files::{LogLimits, log_file};
 pub(crate) use protocol::{
     AttachOptions, ExecSpec, ExitStatus, FailureKind, ShimConfig, ShimStatus, TerminalSize,
 };

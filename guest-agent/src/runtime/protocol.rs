@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::log_files::LogLimits;
 use super::spec::User;
 
 /// The longest message either side accepts, bytes.
@@ -25,6 +26,9 @@ pub(crate) struct ShimConfig {
     pub(crate) id: String,
     /// Where the container's output is logged, in Docker's `json-file` format.
     pub(crate) log: Option<PathBuf>,
+    /// How much of it is kept.
+    #[serde(default)]
+    pub(crate) log_limits: LogLimits,
     /// Where the exit status is written when the container exits, on the data disk.
     pub(crate) exit: PathBuf,
     /// The container's cgroup below `/sys/fs/cgroup`, as in the specification.
@@ -91,8 +95,10 @@ pub(crate) struct ExitStatus {
     pub(crate) code: i32,
     /// The signal that ended it.
     pub(crate) signal: Option<i32>,
-    /// The kernel killed something in the container's cgroup for want of memory.
-    pub(crate) oom_killed: bool,
+    /// How many processes of the container the kernel killed for want of memory,
+    /// since its start.
+    #[serde(default)]
+    pub(crate) oom_kills: u64,
     /// When, in nanoseconds since 1970.
     pub(crate) finished_ns: i64,
 }
@@ -210,10 +216,21 @@ pub(super) struct Failure {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reply {
-    Answer { number: u64, answer: Answer },
-    Failure { number: u64, failure: Failure },
+    Answer {
+        number: u64,
+        answer: Answer,
+    },
+    Failure {
+        number: u64,
+        failure: Failure,
+    },
     Exited(ExitStatus),
-    ExecExited { exec: String, status: ExitStatus },
+    ExecExited {
+        exec: String,
+        status: ExitStatus,
+    },
+    /// Processes killed for want of memory so far, the container's and execs'.
+    OutOfMemory(u64),
 }
 
 /// Returns the bytes of a message.

@@ -1,7 +1,10 @@
 //! The Containers service.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::{Stream, StreamExt};
+use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 use wherry_proto::v1;
 use wherry_proto::v1::containers_server::Containers as Service;
@@ -23,6 +26,34 @@ impl ContainersService {
 
 #[tonic::async_trait]
 impl Service for ContainersService {
+    type WatchListeningStream =
+        Pin<Box<dyn Stream<Item = Result<v1::Listening, Status>> + Send + 'static>>;
+
+    async fn watch_listening(
+        &self,
+        _request: Request<v1::WatchListeningRequest>,
+    ) -> Result<Response<Self::WatchListeningStream>, Status> {
+        let agent = &self.agent;
+        let changes = agent.listening.watch(&agent.containers, &agent.events);
+        let mut ending = agent.ending.subscribe();
+        let end = async move {
+            let _ = ending.wait_for(|ending| *ending).await;
+        };
+        let changes = WatchStream::new(changes).map(|containers| Ok(v1::Listening { containers }));
+        Ok(Response::new(Box::pin(changes.take_until(end))))
+    }
+
+    async fn note_ports(
+        &self,
+        request: Request<v1::NotePortsRequest>,
+    ) -> Result<Response<v1::NotePortsResponse>, Status> {
+        let request = request.into_inner();
+        self.agent
+            .containers
+            .note_ports(&request.container, request.ports)?;
+        Ok(Response::new(v1::NotePortsResponse {}))
+    }
+
     async fn create(
         &self,
         request: Request<v1::CreateContainerRequest>,

@@ -109,6 +109,16 @@ impl Service for ImagesService {
         Ok(Response::new(found))
     }
 
+    async fn tags(
+        &self,
+        request: Request<v1::ListTagsRequest>,
+    ) -> Result<Response<v1::ListTagsResponse>, Status> {
+        let request = request.into_inner();
+        let access = self.agent.pulls.access(request.access);
+        let names = registry::tags(&access, &request.name).await?;
+        Ok(Response::new(v1::ListTagsResponse { names }))
+    }
+
     async fn pull(
         &self,
         request: Request<v1::PullImageRequest>,

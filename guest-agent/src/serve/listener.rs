@@ -17,6 +17,10 @@ use super::connection::Connection;
 /// How long accepting rests after it failed for want of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections that may wait to be accepted: a thousand clients of a published
+/// port come at once. The kernel's own bound, somaxconn, is the same.
+const BACKLOG: i32 = 4096;
+
 enum Socket {
     Vsock(VsockListener),
     Unix(UnixListener),
@@ -36,6 +40,9 @@ impl Listener {
     /// When the port is taken or the kernel has no vsock device.
     pub(super) fn vsock(port: u32) -> io::Result<Self> {
         let listener = VsockListener::bind(VsockAddr::new(VMADDR_CID_ANY, port))?;
+        // Again, with room for more than the library leaves; the kernel resets
+        // what finds none (vsock(7)).
+        rustix::net::listen(&listener, BACKLOG)?;
         Ok(Self::new(Socket::Vsock(listener)))
     }
 

@@ -4,6 +4,7 @@ mod connection;
 mod containers;
 mod images;
 mod listener;
+mod networks;
 mod options;
 mod resources;
 mod stream;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use tonic::transport::Server;
 use wherry_proto::v1::containers_server::ContainersServer;
 use wherry_proto::v1::images_server::ImagesServer;
+use wherry_proto::v1::networks_server::NetworksServer;
 use wherry_proto::v1::system_server::SystemServer;
 use wherry_proto::v1::volumes_server::VolumesServer;
 use wherry_proto::{GRPC_PORT, GRPC_SOCKET, HOST_MOUNT, MAX_MESSAGE, STREAM_PORT, STREAM_SOCKET};
@@ -27,6 +29,7 @@ use wherry_proto::{GRPC_PORT, GRPC_SOCKET, HOST_MOUNT, MAX_MESSAGE, STREAM_PORT,
 use crate::container::{Containers, Places};
 use crate::event::Events;
 use crate::image::Store;
+use crate::listening::Listening;
 use crate::network::{Network, Options as NetworkOptions};
 use crate::registry::Pulls;
 use listener::Listener;
@@ -45,6 +48,7 @@ pub(crate) struct Agent {
     images: Arc<Store>,
     pulls: Pulls,
     containers: Arc<Containers>,
+    listening: Listening,
     /// Becomes true when the agent is to end.
     ending: watch::Sender<bool>,
 }
@@ -137,6 +141,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         images,
         pulls,
         containers,
+        listening: Listening::default(),
         ending: watch::Sender::new(false),
     });
     tokio::spawn(stream::serve(agent.clone(), streams));
@@ -147,6 +152,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
         .max_encoding_message_size(MAX_MESSAGE);
     let volumes = VolumesServer::new(volumes::VolumesService::new(agent.clone()))
         .max_encoding_message_size(MAX_MESSAGE);
+    let networks = NetworksServer::new(networks::NetworksService::new(agent.clone()))
+        .max_encoding_message_size(MAX_MESSAGE);
     let containers = ContainersServer::new(containers::ContainersService::new(agent))
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
@@ -156,6 +163,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         .add_service(system)
         .add_service(images)
         .add_service(volumes)
+        .add_service(networks)
         .add_service(containers)
         .serve_with_incoming_shutdown(grpc, async move {
             let _ = ending.wait_for(|ending| *ending).await;
@@ -179,10 +187,11 @@ fn listen(options: &Options, port: u32, socket: &str) -> anyhow::Result<Listener
 }
 
 fn network_options(options: &Options) -> NetworkOptions {
+    let (root, run) = (&options.root, &options.run);
     match (&options.listen, options.network) {
-        (_, false) => NetworkOptions::without_bridge(&options.run),
-        (Listen::Vsock, true) => NetworkOptions::guest(&options.run),
-        (Listen::Unix(_), true) => NetworkOptions::process(&options.run),
+        (_, false) => NetworkOptions::without_bridge(root, run),
+        (Listen::Vsock, true) => NetworkOptions::guest(root, run),
+        (Listen::Unix(_), true) => NetworkOptions::process(root, run),
     }
 }
 

@@ -112,6 +112,7 @@ impl Container {
         let mut config = ShimConfig {
             id,
             log: Some(place.path().join("container.log")),
+            log_limits: Default::default(),
             exit: place.path().join("exit.json"),
             cgroup,
             terminal: false,
@@ -163,7 +164,7 @@ impl Container {
             match self.event().await {
                 ShimEvent::Exited(status) => return status,
                 ShimEvent::Gone => panic!("the shim has gone"),
-                ShimEvent::ExecExited { .. } => {}
+                ShimEvent::ExecExited { .. } | ShimEvent::OutOfMemory(_) => {}
             }
         }
     }

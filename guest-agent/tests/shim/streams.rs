@@ -1,7 +1,7 @@
 //! Standard streams, terminals and logs, and the clients of them.
 
 use super::container::*;
-use super::runtime::{AttachOptions, LOG_FILES, TerminalSize, log_file};
+use super::runtime::{AttachOptions, LogLimits, TerminalSize, log_file};
 
 test!(
     ten_megabytes_of_input_sent_before_the_start_arrive_whole,
@@ -182,7 +182,7 @@ test!(a_client_that_vanishes_does_not_stop_the_container, async {
     wait_until(|| blocked_in_write(pid)).await;
     drop(client);
     assert_eq!(container.exited().await.code, 0);
-    let files = (0..LOG_FILES).map(|age| log_file(&container.log(), age));
+    let files = (0..LogLimits::default().files).map(|age| log_file(&container.log(), age));
     let logged: usize = files
         .filter_map(|file| std::fs::read_to_string(file).ok())
         .map(|log| log.lines().count())

@@ -17,6 +17,7 @@ use wherry_proto::frame::{
 };
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::images_client::ImagesClient;
+use wherry_proto::v1::networks_client::NetworksClient;
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::system_client::SystemClient;
 use wherry_proto::v1::volumes_client::VolumesClient;
@@ -39,9 +40,12 @@ pub struct Agent {
     /// Holds the mount namespace while the agent is killed and started again.
     holder: Child,
     agent: Option<Child>,
+    /// Whether its containers have bridge networks, in a namespace of its own.
+    networked: bool,
     pub containers: ContainersClient<Channel>,
     pub images: ImagesClient<Channel>,
     pub volumes: VolumesClient<Channel>,
+    pub networks: NetworksClient<Channel>,
     pub system: SystemClient<Channel>,
 }
 
@@ -58,23 +62,35 @@ pub fn not_root(test: &str) -> bool {
 impl Agent {
     /// Starts an agent that has [`IMAGE`].
     pub async fn start() -> Self {
-        Self::start_on(None).await
+        Self::start_with(None, false).await
+    }
+
+    /// Starts an agent in a network namespace of its own, whose containers have
+    /// bridge networks.
+    pub async fn start_networked() -> Self {
+        Self::start_with(None, true).await
     }
 
     /// Starts an agent whose data disk holds only so many bytes.
     pub async fn start_on(disk: Option<u64>) -> Self {
+        Self::start_with(disk, false).await
+    }
+
+    async fn start_with(disk: Option<u64>, networked: bool) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("wherry-serve-")
             .tempdir()
             .unwrap();
         fs::create_dir(directory.path().join("root")).unwrap();
-        let holder = holder(directory.path(), disk);
+        let holder = holder(directory.path(), disk, networked);
         let socket = directory.path().join(GRPC_SOCKET);
         let channel = channel(&socket);
         let mut agent = Self {
             containers: ContainersClient::new(channel.clone()),
             images: ImagesClient::new(channel.clone()),
             volumes: VolumesClient::new(channel.clone()),
+            networks: NetworksClient::new(channel.clone()),
+            networked,
             system: SystemClient::new(channel),
             directory,
             holder,
@@ -110,19 +126,27 @@ impl Agent {
             .arg(directory.join("run"))
             .arg("--listen")
             .arg(format!("unix:{}", directory.display()))
-            .args(["--network", "none"])
             .env(
                 "WHERRY_LOG",
                 std::env::var("WHERRY_LOG").unwrap_or("warn".to_owned()),
             );
-        // SAFETY: one system call between fork and exec.
+        let network = match self.networked {
+            true => Some(File::open(format!("/proc/{}/ns/net", self.holder.id())).unwrap()),
+            false => {
+                command.args(["--network", "none"]);
+                None
+            }
+        };
+        // SAFETY: system calls alone between fork and exec.
         unsafe {
-            command.pre_exec(
-                move || match libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                },
-            );
+            command.pre_exec(move || {
+                for namespace in [Some(&namespace), network.as_ref()].into_iter().flatten() {
+                    if libc::setns(namespace.as_raw_fd(), 0) != 0 {
+                        return Err(std::io::Error::last_os_error());
+                    }
+                }
+                Ok(())
+            });
         }
         self.agent = Some(command.spawn().unwrap());
         let begun = Instant::now();
@@ -403,7 +427,7 @@ fn channel(socket: &Path) -> Channel {
 
 /// Starts a process that holds a mount namespace with cgroup v2, and where the
 /// data disk is of that size.
-fn holder(directory: &Path, disk: Option<u64>) -> Child {
+fn holder(directory: &Path, disk: Option<u64>, networked: bool) -> Child {
     use std::ffi::CString;
     use std::os::unix::ffi::OsStrExt;
     let root = CString::new(directory.join("root").as_os_str().as_bytes()).unwrap();
@@ -429,7 +453,8 @@ fn holder(directory: &Path, disk: Option<u64>) -> Child {
                     }
                 };
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            if libc::unshare(libc::CLONE_NEWNS) != 0 {
+            let network = if networked { libc::CLONE_NEWNET } else { 0 };
+            if libc::unshare(libc::CLONE_NEWNS | network) != 0 {
                 return Err(std::io::Error::last_os_error());
             }
             mount(c"none", c"/", c"none", libc::MS_REC | libc::MS_PRIVATE)?;

@@ -14,6 +14,25 @@ use wherry_proto::v1::{LoadResult, Progress};
 use crate::failure::Failure;
 use crate::terminal;
 
+/// Refuses a file that an archive cannot replace, as Docker does: a whole archive
+/// takes the name it goes to, be that a device's.
+///
+/// # Errors
+///
+/// Where there is something else than a regular file.
+pub(crate) fn check_output(file: &Path) -> Result<(), Failure> {
+    let refused = |what: &str| {
+        Err(Failure::new(format!(
+            "invalid output path: {file:?} must be a regular file: got {what}: name a file, or redirect standard output"
+        )))
+    };
+    match std::fs::metadata(file) {
+        Ok(there) if there.is_dir() => refused("a folder"),
+        Ok(there) if !there.is_file() => refused("a device or a pipe"),
+        _ => Ok(()),
+    }
+}
+
 /// Where an archive comes from.
 pub(crate) struct Source {
     /// For messages.

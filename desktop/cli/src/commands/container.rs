@@ -54,7 +54,7 @@ pub(crate) enum ContainerCommand {
     /// Make an image of a container
     Commit(commit::Arguments),
     /// Change what a container may use, and when it starts again
-    Update(update::Arguments),
+    Update(Box<update::Arguments>),
     /// Remove containers
     Rm(remove::Arguments),
 }
@@ -118,7 +118,7 @@ pub(crate) async fn run_alone(command: ContainerCommand) -> Outcome {
         ContainerCommand::Diff(arguments) => diff::run(arguments).await,
         ContainerCommand::Export(arguments) => export::run(arguments).await,
         ContainerCommand::Commit(arguments) => commit::run(arguments).await,
-        ContainerCommand::Update(arguments) => update::run(arguments).await,
+        ContainerCommand::Update(arguments) => update::run(*arguments).await,
         ContainerCommand::Rm(arguments) => remove::run(arguments).await,
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use wherry_proto::v1::ExportStream;
 use wherry_proto::v1::stream_header::Purpose;
 
+use super::archive;
 use super::copy::{receive_to_file, to_output};
 use crate::connection::Connection;
 use crate::failure::{Failure, Outcome};
@@ -29,6 +30,9 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         return Err(Failure::new(
             "cowardly refusing to write a tar to a terminal: use -o or redirect standard output",
         ));
+    }
+    if let Some(file) = &arguments.output {
+        archive::check_output(file)?;
     }
     let connection = Connection::to_machine().await?;
     let stream = connection

@@ -6,6 +6,7 @@ use wherry_proto::v1::ImageHistoryRequest;
 
 use crate::connection::Connection;
 use crate::failure::Outcome;
+use crate::options::OnePlatform;
 use crate::output::{self, Listing};
 
 #[derive(clap::Args, Debug)]
@@ -34,6 +35,9 @@ pub(crate) struct Arguments {
     /// table, json, or a template such as '{{.ID}} {{.CreatedBy}}'
     #[arg(long)]
     format: Option<String>,
+
+    #[command(flatten)]
+    _platform: OnePlatform,
 }
 
 const COLUMNS: [(&str, &str); 5] = [

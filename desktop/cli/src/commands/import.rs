@@ -8,6 +8,7 @@ use wherry_proto::v1::stream_header::Purpose;
 use super::archive::{self, Source};
 use crate::connection::Connection;
 use crate::failure::{Failure, Outcome};
+use crate::options::OnePlatform;
 use crate::output;
 
 #[derive(clap::Args, Debug)]
@@ -29,6 +30,9 @@ pub(crate) struct Arguments {
     /// A remark for the image's history
     #[arg(short, long, default_value = "")]
     message: String,
+
+    #[command(flatten)]
+    _platform: OnePlatform,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Outcome {

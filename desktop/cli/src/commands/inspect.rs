@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 use tonic::Code;
-use wherry_proto::v1::{InspectContainerRequest, InspectImageRequest, InspectVolumeRequest};
+use wherry_proto::v1::{
+    InspectContainerRequest, InspectImageRequest, InspectNetworkRequest, InspectVolumeRequest,
+};
 
 use crate::connection::Connection;
 use crate::failure::{FAILED, Failure, Outcome};
+use crate::options::OnePlatform;
 use crate::output::{self, Template};
 
 #[derive(clap::Args, Debug)]
@@ -13,7 +16,7 @@ use crate::output::{self, Template};
     after_help = "Examples:\n  wherry inspect web\n  wherry inspect --format '{{.State.ExitCode}}' job\n  wherry inspect --format '{{json .Mounts}}' web"
 )]
 pub(crate) struct Arguments {
-    /// Containers, images or volumes, by name or id
+    /// Containers, images, networks or volumes, by name or id
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 
@@ -46,6 +49,9 @@ pub(crate) struct ImageArguments {
     /// A template such as '{{.Config.Cmd}}', or json
     #[arg(short, long)]
     format: Option<String>,
+
+    #[command(flatten)]
+    _platform: OnePlatform,
 }
 
 impl From<ImageArguments> for Arguments {
@@ -62,6 +68,7 @@ impl From<ImageArguments> for Arguments {
 enum Kind {
     Container,
     Image,
+    Network,
     Volume,
 }
 
@@ -142,6 +149,18 @@ async fn find(connection: &Connection, name: &str, kind: Option<Kind>) -> Result
             Err(status) => return Err(status.into()),
         }
     }
+    if kind.is_none_or(|kind| kind == Kind::Network) {
+        let request = InspectNetworkRequest {
+            network: name.to_owned(),
+        };
+        match connection.networks().inspect(request).await {
+            Ok(network) => return Ok(output::inspect_network(&network.into_inner())),
+            Err(status)
+                if kind.is_none()
+                    && matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {}
+            Err(status) => return Err(status.into()),
+        }
+    }
     let request = InspectVolumeRequest {
         name: name.to_owned(),
     };
@@ -149,7 +168,7 @@ async fn find(connection: &Connection, name: &str, kind: Option<Kind>) -> Result
         Ok(volume) => Ok(output::inspect_volume(&volume.into_inner())),
         Err(status) if kind.is_none() && status.code() == Code::NotFound => {
             Err(Failure::new(format!(
-                "there is no container, no image and no volume {name:?}: `wherry ps -a`, `wherry images` and `wherry volume ls` list what there is"
+                "there is no container, no image, no network and no volume {name:?}: `wherry ps -a`, `wherry images`, `wherry network ls` and `wherry volume ls` list what there is"
             )))
         }
         Err(status) => Err(status.into()),

@@ -8,6 +8,7 @@ use wherry_proto::v1::stream_header::Purpose;
 use super::archive::{self, Source};
 use crate::connection::Connection;
 use crate::failure::Outcome;
+use crate::options::OnePlatform;
 use crate::output;
 
 #[derive(clap::Args, Debug)]
@@ -23,6 +24,9 @@ pub(crate) struct Arguments {
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
+
+    #[command(flatten)]
+    _platform: OnePlatform,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Outcome {

@@ -14,6 +14,7 @@ pub(crate) mod load;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod machine;
+pub(crate) mod network;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod remove_image;
@@ -68,6 +69,7 @@ pub(crate) async fn run(command: Command) -> Outcome {
         Command::Load(arguments) => load::run(arguments).await,
         Command::Import(arguments) => import::run(arguments).await,
         Command::Rmi(arguments) => remove_image::run(arguments).await,
+        Command::Network(arguments) => network::run(arguments).await,
         Command::Volume(arguments) => volume::run(arguments).await,
         Command::Pull(arguments) => pull::run(arguments).await,
         Command::Push(arguments) => push::run(arguments).await,

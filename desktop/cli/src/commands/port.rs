@@ -103,6 +103,7 @@ mod tests {
             protocol: protocol.to_owned(),
             host_address: host_address.to_owned(),
             host_port,
+            host_port_last: 0,
         };
         let ports = vec![
             binding(443, "tcp", "127.0.0.1", 8443),

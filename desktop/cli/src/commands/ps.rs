@@ -238,13 +238,11 @@ fn parse_ports(text: &str) -> Result<Ports, String> {
 fn matches(filters: &[Filter], container: &Container) -> bool {
     let labels = || container.spec.iter().flat_map(|spec| &spec.labels);
     let mounts = || container.spec.iter().flat_map(|spec| &spec.mounts);
-    let published = || container.spec.iter().flat_map(|spec| &spec.ports);
-    let exposed = || {
-        container
-            .image_config
-            .iter()
-            .flat_map(|config| &config.exposed_ports)
+    let published = || {
+        let wished = container.spec.iter().flat_map(|spec| &spec.ports);
+        wished.chain(&container.ports)
     };
+    let exposed = || output::exposed_ports(container);
     let one = |filter: &Filter| match filter {
         Filter::Name(part) => container.name.contains(part.as_str()),
         Filter::Id(prefix) => container.id.starts_with(prefix.as_str()),
@@ -257,18 +255,19 @@ fn matches(filters: &[Filter], container: &Container) -> bool {
         Filter::Volume(wanted) => mounts()
             .any(|mount| [&mount.source, &mount.host_source, &mount.target].contains(&wanted)),
         Filter::Network(wanted) => container.spec.as_ref().is_some_and(|spec| {
-            let network = match spec.network.as_str() {
-                "" => "bridge",
-                network => network,
-            };
-            network == wanted
+            let names = output::network_names(spec);
+            let ids = container.endpoints.iter();
+            names.contains(&wanted.as_str())
+                || ids
+                    .map(|place| &place.network)
+                    .any(|id| wanted.len() >= 12 && id.starts_with(wanted.as_str()))
         }),
         Filter::Publish(wanted) => {
             published().any(|port| wanted.contain(port.container_port, &port.protocol))
         }
         Filter::Expose(wanted) => {
             published().any(|port| wanted.contain(port.container_port, &port.protocol))
-                || exposed().any(|port| {
+                || exposed().iter().any(|port| {
                     let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
                     number
                         .parse()

@@ -1,11 +1,12 @@
 //! `wherry pull`
 
 use wherry_client::registry;
-use wherry_proto::v1::{PullImageRequest, TransferResult};
+use wherry_proto::v1::{ListTagsRequest, PullImageRequest, TransferResult};
 
 use super::transfer::{self, Bars};
 use crate::connection::Connection;
 use crate::failure::{Failure, Outcome};
+use crate::options::ContentTrust;
 use crate::output;
 
 #[derive(clap::Args, Debug)]
@@ -15,6 +16,10 @@ pub(crate) struct Arguments {
     #[arg(value_name = "NAME[:TAG|@DIGEST]")]
     image: String,
 
+    /// Fetch all tags of the name
+    #[arg(short, long)]
+    all_tags: bool,
+
     /// Show no progress, and print the image's name alone
     #[arg(short, long)]
     quiet: bool,
@@ -22,6 +27,9 @@ pub(crate) struct Arguments {
     /// The platform, where the image is for several
     #[arg(long, value_name = "OS/ARCHITECTURE")]
     platform: Option<String>,
+
+    #[command(flatten)]
+    _trust: ContentTrust,
 }
 
 const AFTER_HELP: &str = "\
@@ -29,6 +37,7 @@ Examples:
   wherry pull nginx                      docker.io/library/nginx:latest
   wherry pull ghcr.io/me/app:2 --platform linux/arm64
   wherry pull localhost:5000/app         from a registry on this computer
+  wherry pull -a localhost:5000/app      every tag that it has there
 
 Names, logins and credential helpers are Docker's: `wherry login` where the
 registry wants to know who you are. A pull that was cut off goes on where it was.
@@ -41,10 +50,33 @@ Proxies are those of HTTP_PROXY, HTTPS_PROXY and NO_PROXY.";
 pub(crate) async fn run(arguments: Arguments) -> Outcome {
     let connection = Connection::to_machine().await?;
     let platform = arguments.platform.as_deref();
-    let bars = Bars::new(arguments.quiet);
-    let result = pull(&connection, &arguments.image, platform, &bars).await?;
-    output::print(&lines(&arguments, &result))?;
+    let names = if arguments.all_tags {
+        all_tags(&connection, &arguments.image).await?
+    } else {
+        vec![arguments.image.clone()]
+    };
+    for name in &names {
+        let bars = Bars::new(arguments.quiet);
+        let result = pull(&connection, name, platform, &bars).await?;
+        output::print(&lines(name, arguments.quiet, &result))?;
+    }
     Ok(0)
+}
+
+/// Returns the names of all images that a registry has of a repository.
+async fn all_tags(connection: &Connection, image: &str) -> Result<Vec<String>, Failure> {
+    let last = image.rsplit('/').next();
+    if last.is_some_and(|last| last.contains([':', '@'])) {
+        return Err(Failure::new("tag can't be used with --all-tags/-a"));
+    }
+    let access = connection
+        .registry_access(registry::of_image(image))
+        .await?;
+    let request = ListTagsRequest {
+        name: image.to_owned(),
+        access: Some(access),
+    };
+    Ok(connection.images().tags(request).await?.into_inner().names)
 }
 
 /// Fetches an image for another command, whose output is not this one's.
@@ -77,8 +109,8 @@ async fn pull(
 }
 
 /// What Docker prints in the end.
-fn lines(arguments: &Arguments, result: &TransferResult) -> String {
-    if arguments.quiet {
+fn lines(image: &str, quiet: bool, result: &TransferResult) -> String {
+    if quiet {
         return format!("{}\n", result.name);
     }
     let name = output::familiar(&result.name);
@@ -88,7 +120,7 @@ fn lines(arguments: &Arguments, result: &TransferResult) -> String {
         None => (tag, repository),
     };
     let (_, path) = repository.split_once('/').unwrap_or(("", repository));
-    let begin = if subject == "latest" && !arguments.image.ends_with(":latest") {
+    let begin = if subject == "latest" && !image.ends_with(":latest") {
         "Using default tag: latest\n"
     } else {
         ""

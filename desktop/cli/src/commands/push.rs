@@ -6,6 +6,7 @@ use wherry_proto::v1::{ListImagesRequest, PushImageRequest};
 use super::transfer::{self, Bars};
 use crate::connection::Connection;
 use crate::failure::{Failure, Outcome};
+use crate::options::{ContentTrust, OnePlatform};
 use crate::output;
 
 #[derive(clap::Args, Debug)]
@@ -25,6 +26,12 @@ pub(crate) struct Arguments {
     /// Show no progress, and print the image's name alone
     #[arg(short, long)]
     quiet: bool,
+
+    #[command(flatten)]
+    _platform: OnePlatform,
+
+    #[command(flatten)]
+    _trust: ContentTrust,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Outcome {

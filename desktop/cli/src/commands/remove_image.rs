@@ -4,6 +4,7 @@ use wherry_proto::v1::RemoveImageRequest;
 
 use crate::connection::Connection;
 use crate::failure::Outcome;
+use crate::options::OnePlatform;
 use crate::output;
 
 #[derive(clap::Args, Debug)]
@@ -15,6 +16,13 @@ pub(crate) struct Arguments {
     /// Remove it even where it has other names or stopped containers
     #[arg(short, long)]
     force: bool,
+
+    /// Keep unnamed parents; there are none here, so this is for Docker's scripts
+    #[arg(long)]
+    no_prune: bool,
+
+    #[command(flatten)]
+    _platform: OnePlatform,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Outcome {

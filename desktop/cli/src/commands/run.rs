@@ -33,6 +33,16 @@ pub(crate) struct Arguments {
     #[arg(short, long)]
     detach: bool,
 
+    /// Attach to these streams alone: stdin, stdout, stderr
+    #[arg(
+        short,
+        long,
+        value_name = "STREAM",
+        ignore_case = true,
+        conflicts_with = "detach"
+    )]
+    attach: Vec<AttachedStream>,
+
     /// Pass signals on to the container
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     sig_proxy: bool,
@@ -45,6 +55,14 @@ pub(crate) struct Arguments {
     container: ContainerOptions,
 }
 
+/// A standard stream that `run` sits at.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum AttachedStream {
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
 const AFTER_HELP: &str = "\
 Examples:
   wherry run hello
@@ -55,7 +73,9 @@ Examples:
 
 Everything after IMAGE is the container's command. A host folder must be one
 that the settings share (your home folder and the temporary folder, unless you
-choose others). With --rm, closing the output ends the container.
+choose others). With --rm, closing the output ends the container. With --restart,
+this command ends when the container ends for the first time, and the container
+starts again without it.
 
 Exit codes: the process's own; 125 for a wrong option or an engine that failed,
 126 for a command that cannot be executed, 127 for one that is not there,
@@ -118,6 +138,7 @@ pub(super) async fn create(
     request: CreateContainerRequest,
 ) -> Result<String, Failure> {
     let created = create_from_image(connection, options, request).await?;
+    options.elsewhere.warn();
     for warning in &created.warnings {
         output::complain(&format!("warning: {warning}"));
     }
@@ -215,12 +236,14 @@ async fn run_in_foreground(
     id: &str,
 ) -> Result<u8, Unstarted> {
     let options = &arguments.container;
+    let wanted = |stream| arguments.attach.is_empty() || arguments.attach.contains(&stream);
+    let interactive = options.interactive && wanted(AttachedStream::Stdin);
     let session = Session {
         target: Target {
             container: id.to_owned(),
             exec: String::new(),
         },
-        interactive: options.interactive,
+        interactive,
         terminal: options.tty,
         signals: arguments.sig_proxy,
         owned: options.remove,
@@ -231,9 +254,9 @@ async fn run_in_foreground(
     let stream = connection
         .open(Purpose::Attach(AttachStream {
             container: id.to_owned(),
-            stdin: options.interactive,
-            stdout: true,
-            stderr: true,
+            stdin: interactive,
+            stdout: wanted(AttachedStream::Stdout),
+            stderr: wanted(AttachedStream::Stderr),
             logs: false,
         }))
         .await

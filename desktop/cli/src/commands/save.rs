@@ -9,8 +9,10 @@ use wherry_proto::frame::Kind;
 use wherry_proto::v1::SaveStream;
 use wherry_proto::v1::stream_header::Purpose;
 
+use super::archive;
 use crate::connection::Connection;
 use crate::failure::{Failure, Outcome};
+use crate::options::OnePlatform;
 use crate::output;
 
 #[derive(clap::Args, Debug)]
@@ -26,6 +28,9 @@ pub(crate) struct Arguments {
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    #[command(flatten)]
+    _platform: OnePlatform,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Outcome {
@@ -64,12 +69,7 @@ fn beside(file: &Path) -> Result<NamedTempFile, Failure> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    if file.is_dir() {
-        return Err(Failure::new(format!(
-            "{} is a folder: name a file",
-            file.display()
-        )));
-    }
+    archive::check_output(file)?;
     tempfile::Builder::new()
         .prefix(".wherry-save-")
         .tempfile_in(folder)

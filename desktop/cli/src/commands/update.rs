@@ -4,7 +4,7 @@ use wherry_proto::v1::UpdateContainerRequest;
 
 use crate::connection::Connection;
 use crate::failure::{Failure, Outcome};
-use crate::options::{LimitOptions, RestartPolicy, parse_restart};
+use crate::options::{LimitOptions, RealtimeOptions, RestartPolicy, parse_restart};
 use crate::output;
 
 #[derive(clap::Args, Debug)]
@@ -22,6 +22,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     limits: LimitOptions,
+
+    #[command(flatten)]
+    realtime: RealtimeOptions,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Outcome {

@@ -5,12 +5,16 @@ use std::path::PathBuf;
 use clap::ArgAction;
 use wherry_proto::v1::{ContainerSpec, Mount};
 
+use super::elsewhere::ElsewhereOptions;
 use super::environment::{self, EnvironmentOptions};
 use super::health::HealthOptions;
 use super::isolation::IsolationOptions;
 use super::limits::{FixedLimitOptions, LimitOptions};
+use super::logging::LoggingOptions;
 use super::mount::{parse_mount, parse_tmpfs, parse_volume};
-use super::publish::{self, Published};
+use super::network::NetworkOptions;
+use super::number::parse_patience;
+use super::publish::PublishOptions;
 use super::restart::{RestartPolicy, parse_restart};
 use crate::failure::Failure;
 
@@ -53,13 +57,12 @@ pub(crate) struct ContainerOptions {
     #[arg(long, value_name = "CONTAINER[:ro]")]
     volumes_from: Vec<String>,
 
-    /// Mount an empty file system in memory
-    #[arg(long, value_name = "PATH", value_parser = parse_tmpfs)]
+    /// Mount an empty file system in memory, with options such as size=64m,mode=700,exec
+    #[arg(long, value_name = "PATH[:OPTIONS]", value_parser = parse_tmpfs)]
     tmpfs: Vec<Mount>,
 
-    /// Publish a port of the container on the host
-    #[arg(short, long, value_name = "[[ADDRESS:]HOST:]PORT[/udp]", value_parser = publish::parse)]
-    publish: Vec<Published>,
+    #[command(flatten)]
+    publish: PublishOptions,
 
     /// The folder that the command runs in
     #[arg(short, long, value_name = "PATH", value_parser = parse_folder)]
@@ -77,6 +80,10 @@ pub(crate) struct ContainerOptions {
     #[arg(short = 'h', long)]
     hostname: Option<String>,
 
+    /// The container's NIS domain name
+    #[arg(long, value_name = "NAME")]
+    domainname: Option<String>,
+
     /// Attach a label to the container
     #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = parse_label)]
     label: Vec<String>,
@@ -91,9 +98,8 @@ pub(crate) struct ContainerOptions {
     #[command(flatten)]
     fixed_limits: FixedLimitOptions,
 
-    /// The network: bridge, host, none or container:NAME
-    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
-    network: Option<String>,
+    #[command(flatten)]
+    network: NetworkOptions,
 
     #[command(flatten)]
     isolation: IsolationOptions,
@@ -118,8 +124,8 @@ pub(crate) struct ContainerOptions {
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
 
-    /// Seconds from that signal to the kill
-    #[arg(long, value_name = "SECONDS")]
+    /// Seconds from that signal to the kill, by default 10; -1 is for ever
+    #[arg(long, value_name = "SECONDS", value_parser = parse_patience, allow_hyphen_values = true)]
     stop_timeout: Option<u32>,
 
     /// Add a line to /etc/hosts
@@ -136,7 +142,13 @@ pub(crate) struct ContainerOptions {
     restart: Option<RestartPolicy>,
 
     #[command(flatten)]
+    logging: LoggingOptions,
+
+    #[command(flatten)]
     health: HealthOptions,
+
+    #[command(flatten)]
+    pub(crate) elsewhere: ElsewhereOptions,
 
     /// Write the container's id to this file, which must not exist
     #[arg(long, value_name = "FILE")]
@@ -207,6 +219,8 @@ impl ContainerOptions {
             working_dir: text(&self.workdir),
             user: text(&self.user),
             hostname: text(&self.hostname),
+            domainname: text(&self.domainname),
+            log: self.logging.config(),
             labels: environment::labels(&self.label_file, &self.label)?,
             terminal: self.tty,
             open_stdin: self.interactive,
@@ -218,12 +232,6 @@ impl ContainerOptions {
                 .chain(&self.tmpfs)
                 .cloned()
                 .collect(),
-            ports: self
-                .publish
-                .iter()
-                .flat_map(|published| published.0.clone())
-                .collect(),
-            network: text(&self.network),
             resources: Some(resources),
             ulimits: self.fixed_limits.ulimit.clone(),
             oom_score_adj: self.fixed_limits.oom_score_adj.unwrap_or(0),
@@ -232,7 +240,7 @@ impl ContainerOptions {
             cap_add: self.cap_add.clone(),
             cap_drop: self.cap_drop.clone(),
             stop_signal: text(&self.stop_signal),
-            stop_timeout_seconds: self.stop_timeout.unwrap_or(0),
+            stop_timeout_seconds: self.stop_timeout,
             terminal_rows: rows,
             terminal_columns: columns,
             stdin_once: self.interactive && !detached,
@@ -244,6 +252,8 @@ impl ContainerOptions {
             health_check: self.health.check()?,
             ..ContainerSpec::default()
         };
+        self.publish.add_to(&mut spec);
+        self.network.add_to(&mut spec)?;
         self.isolation.add_to(&mut spec)?;
         Ok(spec)
     }

@@ -24,8 +24,20 @@ pub(crate) struct IsolationOptions {
     uts: Option<String>,
 
     /// The user namespace: host, which every container has
-    #[arg(long, value_name = "NAMESPACE", value_parser = ["host"])]
+    #[arg(long, value_name = "NAMESPACE", value_parser = parse_userns)]
     userns: Option<String>,
+
+    /// The cgroup namespace: private, or host for the machine's
+    #[arg(long, value_name = "NAMESPACE", value_parser = ["host", "private"])]
+    cgroupns: Option<String>,
+
+    /// Devices that the container may make and use, such as 'c 10:200 rwm'
+    #[arg(long, value_name = "RULE")]
+    device_cgroup_rule: Vec<String>,
+
+    /// Add an annotation to the runtime's specification
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_annotation)]
+    annotation: Vec<(String, String)>,
 
     /// Set a kernel setting of the container's namespaces
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_sysctl)]
@@ -64,6 +76,10 @@ impl IsolationOptions {
         spec.pid_mode = text(&self.pid);
         spec.ipc_mode = text(&self.ipc);
         spec.uts_mode = text(&self.uts);
+        spec.cgroupns_mode = text(&self.cgroupns);
+        spec.device_cgroup_rules
+            .clone_from(&self.device_cgroup_rule);
+        spec.annotations = self.annotation.iter().cloned().collect();
         spec.sysctls = self.sysctl.iter().cloned().collect::<HashMap<_, _>>();
         spec.devices.clone_from(&self.device);
         spec.group_add.clone_from(&self.group_add);
@@ -114,6 +130,26 @@ fn parse_ipc(text: &str) -> Result<String, String> {
         _ => parse_shared(text)
             .map_err(|_| "write private, shareable, none, host or container:NAME".to_owned()),
     }
+}
+
+/// Every container has the machine's user namespace, which a virtual machine
+/// keeps apart from the host's users.
+fn parse_userns(text: &str) -> Result<String, String> {
+    match text {
+        "host" => Ok(text.to_owned()),
+        _ => Err(
+            "user namespaces are not remapped: the machine itself keeps containers from the host's users; leave it out, or write host"
+                .to_owned(),
+        ),
+    }
+}
+
+fn parse_annotation(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    if name.is_empty() {
+        return Err("the annotation's name is missing: write NAME=VALUE".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn parse_sysctl(text: &str) -> Result<(String, String), String> {

@@ -3,19 +3,25 @@
 //! the option it belongs to.
 
 mod container;
+mod elsewhere;
 mod environment;
 mod health;
 mod isolation;
 mod limits;
+mod logging;
 mod mount;
+mod network;
 mod number;
 mod publish;
+mod refused;
 mod restart;
 mod time;
 
 pub(crate) use container::{ContainerOptions, PullPolicy};
+pub(crate) use elsewhere::RealtimeOptions;
 pub(crate) use environment::EnvironmentOptions;
 pub(crate) use limits::LimitOptions;
 pub(crate) use number::parse_patience;
+pub(crate) use refused::{ContentTrust, OnePlatform};
 pub(crate) use restart::{RestartPolicy, parse_restart};
 pub(crate) use time::parse_moment;

@@ -5,13 +5,12 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 use wherry_proto::v1::container::Status;
 use wherry_proto::v1::mount::Kind;
-use wherry_proto::v1::{
-    Container, ContainerSpec, Device, ImageConfig, Mount, MountPoint, PortBinding, ThrottleDevice,
-    Ulimit,
-};
+use wherry_proto::v1::{Container, ContainerSpec, ImageConfig, Mount, MountPoint, PortBinding};
 
 use super::health;
+use super::host_config::host_config;
 use super::human;
+use super::network;
 use super::reference::short_id;
 
 /// The longest command in a table, characters.
@@ -64,7 +63,7 @@ pub(crate) fn row(container: &Container, full: bool, now: SystemTime) -> Value {
         "LocalVolumes": volumes.to_string(),
         "Mounts": mounts.join(","),
         "Names": container.name,
-        "Networks": network(&spec),
+        "Networks": network::names(&spec).join(","),
         "Ports": ports(container),
         "RunningFor": format!("{} ago", human::since(container.created.as_ref(), now)),
         "State": status_name(container.status()),
@@ -78,18 +77,11 @@ fn sorted(spec: &ContainerSpec) -> impl Iterator<Item = (&String, &String)> {
     labels.into_iter()
 }
 
-fn mount_source(mount: &Mount) -> &str {
+pub(super) fn mount_source(mount: &Mount) -> &str {
     if mount.host_source.is_empty() {
         &mount.source
     } else {
         &mount.host_source
-    }
-}
-
-fn network(spec: &ContainerSpec) -> &str {
-    match spec.network.as_str() {
-        "" => "bridge",
-        network => network,
     }
 }
 
@@ -203,12 +195,15 @@ fn continues(first: &PortBinding, count: u32, next: &PortBinding) -> bool {
         && next.host_port == host
 }
 
-fn exposed_ports(container: &Container) -> Vec<String> {
-    container
-        .image_config
-        .as_ref()
-        .map(|config| config.exposed_ports.clone())
-        .unwrap_or_default()
+/// Returns the ports that the image and the user exposed, `"80/tcp"`.
+pub(crate) fn exposed_ports(container: &Container) -> Vec<String> {
+    let image = container.image_config.iter();
+    let own = container.spec.iter();
+    image
+        .flat_map(|config| &config.exposed_ports)
+        .chain(own.flat_map(|spec| &spec.exposed_ports))
+        .cloned()
+        .collect()
 }
 
 /// Returns a container in the shape of `docker inspect`.
@@ -259,84 +254,6 @@ pub(crate) fn inspect(container: &Container) -> Value {
         inspected["Config"]["Healthcheck"] = check;
     }
     inspected
-}
-
-fn host_config(spec: &ContainerSpec) -> Value {
-    let resources = spec.resources.clone().unwrap_or_default();
-    let binds: Vec<String> = spec
-        .mounts
-        .iter()
-        .filter(|mount| mount.kind() != Kind::Tmpfs)
-        .map(|mount| {
-            let read_only = if mount.read_only { ":ro" } else { "" };
-            format!("{}:{}{read_only}", mount_source(mount), mount.target)
-        })
-        .collect();
-    json!({
-        "Binds": binds,
-        "VolumesFrom": spec.volumes_from,
-        "NetworkMode": network(spec),
-        "PortBindings": port_map(&spec.ports),
-        "RestartPolicy": {
-            "Name": match spec.restart_policy.as_str() { "" => "no", name => name },
-            "MaximumRetryCount": spec.restart_retries,
-        },
-        "AutoRemove": spec.auto_remove,
-        "CapAdd": spec.cap_add,
-        "CapDrop": spec.cap_drop,
-        "Dns": spec.dns,
-        "ExtraHosts": spec.extra_hosts,
-        "Privileged": spec.privileged,
-        "ReadonlyRootfs": spec.read_only,
-        "SecurityOpt": spec.security_opt,
-        "PidMode": spec.pid_mode,
-        "IpcMode": match spec.ipc_mode.as_str() { "" => "private", mode => mode },
-        "UTSMode": spec.uts_mode,
-        "UsernsMode": "",
-        "ShmSize": match spec.shm_size { 0 => 64 << 20, size => size },
-        "Sysctls": spec.sysctls,
-        "GroupAdd": spec.group_add,
-        "Devices": spec.devices.iter().map(device).collect::<Vec<_>>(),
-        "Init": spec.init,
-        "Memory": resources.memory,
-        "NanoCpus": resources.nano_cpus,
-        "PidsLimit": resources.pids,
-        "MemorySwap": resources.memory_swap,
-        "MemoryReservation": resources.memory_reservation,
-        "CpuShares": resources.cpu_shares,
-        "CpuPeriod": resources.cpu_period,
-        "CpuQuota": resources.cpu_quota,
-        "CpusetCpus": resources.cpuset_cpus,
-        "CpusetMems": resources.cpuset_mems,
-        "BlkioWeight": resources.blkio_weight,
-        "BlkioDeviceReadBps": throttled(&resources.device_read_bps),
-        "BlkioDeviceWriteBps": throttled(&resources.device_write_bps),
-        "BlkioDeviceReadIOps": throttled(&resources.device_read_iops),
-        "BlkioDeviceWriteIOps": throttled(&resources.device_write_iops),
-        "OomScoreAdj": spec.oom_score_adj,
-        "Ulimits": spec.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
-    })
-}
-
-fn throttled(devices: &[ThrottleDevice]) -> Vec<Value> {
-    let device = |device: &ThrottleDevice| json!({"Path": device.path, "Rate": device.rate});
-    devices.iter().map(device).collect()
-}
-
-fn device(device: &Device) -> Value {
-    let or = |text: &str, otherwise: &str| match text {
-        "" => otherwise.to_owned(),
-        text => text.to_owned(),
-    };
-    json!({
-        "PathOnHost": device.path,
-        "PathInContainer": or(&device.target, &device.path),
-        "CgroupPermissions": or(&device.permissions, "rwm"),
-    })
-}
-
-fn ulimit(limit: &Ulimit) -> Value {
-    json!({"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard})
 }
 
 fn mount(mount: &MountPoint) -> Value {
@@ -395,12 +312,14 @@ fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> V
     let exposed: Map<String, Value> = image
         .exposed_ports
         .iter()
+        .chain(&spec.exposed_ports)
         .cloned()
         .chain(spec.ports.iter().map(port_name))
         .map(|port| (port, json!({})))
         .collect();
-    json!({
+    let mut config = json!({
         "Hostname": or(&spec.hostname, short_id(&container.id)),
+        "Domainname": spec.domainname,
         "User": or(&spec.user, &image.user),
         "Tty": spec.terminal,
         "OpenStdin": spec.open_stdin,
@@ -413,8 +332,12 @@ fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> V
         "Labels": labels,
         "ExposedPorts": exposed,
         "StopSignal": or(&spec.stop_signal, &image.stop_signal),
-        "StopTimeout": spec.stop_timeout_seconds,
-    })
+    });
+    if let Some(seconds) = spec.stop_timeout_seconds {
+        // -1 is for ever.
+        config["StopTimeout"] = i32::from_ne_bytes(seconds.to_ne_bytes()).into();
+    }
+    config
 }
 
 fn network_settings(container: &Container, spec: &ContainerSpec) -> Value {
@@ -422,19 +345,16 @@ fn network_settings(container: &Container, spec: &ContainerSpec) -> Value {
     for exposed in exposed_ports(container) {
         ports.entry(exposed).or_insert(Value::Null);
     }
-    let endpoint = json!({
-        "IPAddress": container.ip_address,
-        "IPPrefixLen": container.prefix_length,
-        "Gateway": container.gateway,
-        "MacAddress": container.mac_address,
-    });
+    let first = container.endpoints.first();
+    let endpoint = first.map_or("", |place| place.endpoint.as_str());
     json!({
         "IPAddress": container.ip_address,
         "IPPrefixLen": container.prefix_length,
         "Gateway": container.gateway,
         "MacAddress": container.mac_address,
+        "EndpointID": endpoint,
         "Ports": ports,
-        "Networks": { network(spec): endpoint },
+        "Networks": network::places(container, spec),
     })
 }
 
@@ -442,12 +362,13 @@ fn port_name(binding: &PortBinding) -> String {
     format!("{}/{}", binding.container_port, binding.protocol)
 }
 
-fn port_map(bindings: &[PortBinding]) -> Map<String, Value> {
+pub(super) fn port_map(bindings: &[PortBinding]) -> Map<String, Value> {
     let mut map = Map::new();
     for binding in bindings {
-        let host = match binding.host_port {
-            0 => String::new(),
-            port => port.to_string(),
+        let host = match (binding.host_port, binding.host_port_last) {
+            (0, _) => String::new(),
+            (port, 0) => port.to_string(),
+            (first, last) => format!("{first}-{last}"),
         };
         let entry = map.entry(port_name(binding)).or_insert_with(|| json!([]));
         if let Value::Array(hosts) = entry {
@@ -474,6 +395,7 @@ mod tests {
             protocol: "tcp".to_owned(),
             host_address: host_address.to_owned(),
             host_port,
+            host_port_last: 0,
         }
     }
 
@@ -510,6 +432,16 @@ mod tests {
             pid: 42,
             created: time(1_700_000_000),
             started: time(1_700_000_060),
+            endpoints: vec![wherry_proto::v1::NetworkEndpoint {
+                network: "a".repeat(64),
+                network_name: "bridge".to_owned(),
+                endpoint: "e".repeat(64),
+                ip_address: "172.17.0.2".to_owned(),
+                prefix_length: 16,
+                gateway: "172.17.0.1".to_owned(),
+                names: vec!["web".to_owned()],
+                ..Default::default()
+            }],
             ip_address: "172.17.0.2".to_owned(),
             gateway: "172.17.0.1".to_owned(),
             prefix_length: 16,

@@ -1,6 +1,7 @@
 //! An engine that speaks the real protocol on real sockets and plays its
 //! containers from a script: the command's first word says what each does.
 
+mod networks;
 mod system;
 mod volumes;
 
@@ -18,6 +19,7 @@ use wherry_proto::frame::{self, Kind};
 use wherry_proto::v1::containers_server::{Containers, ContainersServer};
 use wherry_proto::v1::engine_server::{Engine, EngineServer};
 use wherry_proto::v1::images_server::{Images, ImagesServer};
+use wherry_proto::v1::networks_server::NetworksServer;
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::system_server::SystemServer;
 use wherry_proto::v1::volumes_server::VolumesServer;
@@ -35,6 +37,8 @@ pub struct Asked {
     pub pulled: Vec<v1::PullImageRequest>,
     pub tagged: Vec<v1::TagImageRequest>,
     pub pruned: Vec<v1::PruneImagesRequest>,
+    pub networks: Vec<v1::CreateNetworkRequest>,
+    pub connected: Vec<v1::ConnectNetworkRequest>,
 }
 
 /// One container on its script.
@@ -75,6 +79,7 @@ impl ScriptedEngine {
                 .add_service(ContainersServer::new(state.clone()))
                 .add_service(ImagesServer::new(state.clone()))
                 .add_service(VolumesServer::new(state.clone()))
+                .add_service(NetworksServer::new(state.clone()))
                 .add_service(SystemServer::new(state.clone()));
             tokio::spawn(server.serve_with_incoming(local::incoming(listener)));
             let streams = local::listen(&home.stream_socket()).await.unwrap();
@@ -334,6 +339,16 @@ impl Engine for State {
 
 #[tonic::async_trait]
 impl Containers for State {
+    type WatchListeningStream = tokio_stream::Empty<Result<v1::Listening, Status>>;
+    async fn watch_listening(
+        &self,
+        _: Request<v1::WatchListeningRequest>,
+    ) -> Answer<Self::WatchListeningStream> {
+        not_here()
+    }
+    async fn note_ports(&self, _: Request<v1::NotePortsRequest>) -> Answer<v1::NotePortsResponse> {
+        not_here()
+    }
     async fn create(
         &self,
         request: Request<v1::CreateContainerRequest>,
@@ -597,6 +612,14 @@ impl Images for State {
         };
         Ok(Response::new(v1::SearchImagesResponse {
             found: vec![found("nginx", 20_000, true), found("me/nginx", 3, false)],
+        }))
+    }
+
+    /// Every repository has two tags.
+    async fn tags(&self, request: Request<v1::ListTagsRequest>) -> Answer<v1::ListTagsResponse> {
+        let name = request.into_inner().name;
+        Ok(Response::new(v1::ListTagsResponse {
+            names: vec![format!("{name}:1"), format!("{name}:2")],
         }))
     }
 

@@ -73,6 +73,7 @@ impl System for State {
             layers: 3,
             containers: 1,
             volumes: 0,
+            networks: 1,
         }))
     }
     async fn disk_usage(&self, _: Request<v1::DiskUsageRequest>) -> Answer<v1::DiskUsageResponse> {

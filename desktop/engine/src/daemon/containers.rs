@@ -13,7 +13,7 @@ use wherry_proto::v1::{
 };
 
 use super::machine::MachineLink;
-use super::shares;
+use super::{ports, shares};
 
 /// Translates calls on their way to the guest.
 #[derive(Clone)]
@@ -70,13 +70,13 @@ impl Translator {
             })
             .await?
             .into_inner();
-        let ports = found.spec.as_ref().map_or(&[][..], |spec| &spec.ports);
+        let ports = ports::wanted(&found);
         if ports.is_empty() || found.status() == container::Status::Running {
             return containers.start(request).await;
         }
         // Bound before the start, so that a taken port fails the start and the
         // container never runs without its ports.
-        let publication = self.link.ports().publish(&found.id, ports).await?;
+        let publication = self.link.ports().publish(&found.id, &ports).await?;
         request.get_mut().bound_ports = publication.bound().to_vec();
         let answer = containers.start(request).await;
         match &answer {
@@ -97,13 +97,13 @@ impl Translator {
             })
             .await?
             .into_inner();
-        let ports = found.spec.as_ref().map_or(&[][..], |spec| &spec.ports);
+        let ports = ports::wanted(&found);
         if ports.is_empty() {
             return containers.restart(request).await;
         }
         // The same ports again: those that are bound stay so while it restarts,
         // for this holds the turn that closing them waits for.
-        let publication = self.link.ports().publish(&found.id, ports).await?;
+        let publication = self.link.ports().publish(&found.id, &ports).await?;
         request.get_mut().bound_ports = publication.bound().to_vec();
         let answer = containers.restart(request).await;
         match &answer {

@@ -13,6 +13,7 @@ use tower::{Service, ServiceExt, service_fn};
 
 use super::containers::Translator;
 use super::machine::MachineLink;
+use super::networks;
 
 type Request = http::Request<Body>;
 type Response = http::Response<Body>;
@@ -44,6 +45,7 @@ pub(super) struct System;
 pub(super) struct Images;
 pub(super) struct Containers;
 pub(super) struct Volumes;
+pub(super) struct Networks;
 
 impl NamedService for Forward<System> {
     const NAME: &'static str = "wherry.v1.System";
@@ -59,6 +61,16 @@ impl NamedService for Forward<Containers> {
 
 impl NamedService for Forward<Volumes> {
     const NAME: &'static str = "wherry.v1.Volumes";
+}
+
+impl NamedService for Forward<Networks> {
+    const NAME: &'static str = "wherry.v1.Networks";
+}
+
+impl Forward<Networks> {
+    pub(super) fn networks(link: Arc<MachineLink>) -> Self {
+        Self::new(link)
+    }
 }
 
 impl Forward<System> {
@@ -119,6 +131,13 @@ impl<Name> Service<Request> for Forward<Name> {
                     unary(request, move |message| {
                         let translator = translator.clone();
                         async move { translator.restart(message).await }
+                    })
+                    .await
+                }
+                "/wherry.v1.Networks/Create" => {
+                    unary(request, move |message| {
+                        let link = link.clone();
+                        async move { networks::create(&link, message).await }
                     })
                     .await
                 }

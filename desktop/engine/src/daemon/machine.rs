@@ -13,12 +13,11 @@ use tonic::Status;
 use tonic::transport::Channel;
 use wherry_client::{ChannelError, Home, channel};
 use wherry_proto::v1::machine_client::MachineClient;
-use wherry_proto::v1::system_client::SystemClient;
 use wherry_proto::v1::{
-    EventsRequest, MachineProgress, MachineState, MachineStatusRequest, MachineStatusResponse,
-    StopMachineRequest,
+    MachineProgress, MachineState, MachineStatusRequest, MachineStatusResponse, StopMachineRequest,
 };
 
+use super::follow;
 use super::forward::chain;
 use super::ports::Ports;
 
@@ -27,10 +26,6 @@ const PROCESS_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How often a process that starts or ends is looked at.
 const POLL: Duration = Duration::from_millis(5);
-
-/// How long to wait before asking again for the events of a guest that does not
-/// answer.
-const EVENTS_RETRY: Duration = Duration::from_millis(250);
 
 pub(super) struct MachineLink {
     home: Home,
@@ -143,6 +138,7 @@ impl MachineLink {
         let begun = Instant::now();
         let _turn = self.turn.lock().await;
         let mut child = None;
+        self.let_go_of_ended().await?;
         let channel = match channel(&self.home.machine_socket()).await {
             Ok(channel) => channel,
             Err(error) if error.nobody_listens() => {
@@ -245,6 +241,37 @@ impl MachineLink {
         };
         self.stop_watching();
         machine.stop(request).await?;
+        self.wait_for_end().await?;
+        self.forget_guest();
+        Ok(())
+    }
+
+    /// Where a machine failed and its process is on its way out but answers
+    /// still, waits for its end: another one can start then.
+    async fn let_go_of_ended(&self) -> Result<(), Status> {
+        let Ok(mut machine) = client(&self.home).await else {
+            // Its socket goes before its lock, which another one needs.
+            let state = crate::machine::last_state(&self.home).state();
+            if matches!(state, MachineState::Failed | MachineState::Stopped) {
+                let _ = self.wait_for_end().await;
+            }
+            return Ok(());
+        };
+        let ended = match machine.status(MachineStatusRequest {}).await {
+            Ok(status) => matches!(
+                status.get_ref().state(),
+                MachineState::Failed | MachineState::Stopped
+            ),
+            // It went while it was asked.
+            Err(_) => true,
+        };
+        if ended {
+            self.wait_for_end().await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for_end(&self) -> Result<(), Status> {
         let deadline = Instant::now() + PROCESS_DEADLINE;
         // The lock goes with the process, so a free one is a process that ended.
         while !self.machine_lock_is_free()? {
@@ -255,7 +282,6 @@ impl MachineLink {
             }
             tokio::time::sleep(POLL).await;
         }
-        self.forget_guest();
         Ok(())
     }
 
@@ -339,7 +365,7 @@ impl MachineLink {
         if watcher.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        *watcher = Some(tokio::spawn(follow_events(
+        *watcher = Some(tokio::spawn(follow::events(
             self.home.clone(),
             self.ports.clone(),
         )));
@@ -361,42 +387,6 @@ impl Drop for MachineLink {
     fn drop(&mut self) {
         self.stop_watching();
     }
-}
-
-async fn follow_events(home: Home, ports: Ports) {
-    loop {
-        let guest = match channel(&home.agent_socket()).await {
-            Ok(guest) => guest,
-            Err(error) => {
-                tracing::info!("no more events: {}", chain(&error));
-                return;
-            }
-        };
-        if let Err(status) = follow_connection(guest, &ports).await {
-            tracing::debug!(%status, "the guest's events broke off");
-        }
-        // `serve` may have died; init starts it again.
-        tokio::time::sleep(EVENTS_RETRY).await;
-    }
-}
-
-async fn follow_connection(guest: Channel, ports: &Ports) -> Result<(), Status> {
-    let mut events = SystemClient::new(guest.clone())
-        .events(EventsRequest::default())
-        .await?
-        .into_inner();
-    while let Some(event) = events.message().await? {
-        match (event.r#type.as_str(), event.action.as_str()) {
-            ("ready", _) => {
-                ports.settle_all(&guest).await?;
-                ports.complete_all(&guest).await?;
-            }
-            ("container", "start") => ports.complete(&event.id, guest.clone()).await?,
-            ("container", "die" | "destroy") => ports.settle(&event.id, guest.clone()).await?,
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 async fn report(

@@ -6,8 +6,11 @@
 
 mod containers;
 mod engine_service;
+mod follow;
 mod forward;
+mod listening;
 mod machine;
+mod networks;
 mod ports;
 pub(crate) mod shares;
 
@@ -95,6 +98,7 @@ pub async fn run(home: Home) -> Result<(), DaemonError> {
         .add_service(Forward::system(link.clone()))
         .add_service(Forward::images(link.clone()))
         .add_service(Forward::volumes(link.clone()))
+        .add_service(Forward::networks(link.clone()))
         .add_service(Forward::containers(link))
         .serve_with_incoming_shutdown(local::incoming(listener), until)
         .await?;

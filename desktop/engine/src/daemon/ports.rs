@@ -1,7 +1,7 @@
 //! Host ports of containers, kept in step with the containers: bound before the
 //! start, closed when the container ends, whoever ends it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
@@ -12,7 +12,8 @@ use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::machine_client::MachineClient;
 use wherry_proto::v1::{
     Container, InspectContainerRequest, ListContainersRequest, ListPublishedRequest, PortBinding,
-    PublishRequest, PublishedPort, StartContainerRequest, UnpublishRequest, container,
+    PublishRequest, PublishResponse, PublishedPort, StartContainerRequest, UnpublishRequest,
+    container,
 };
 
 type Turn = Arc<tokio::sync::Mutex<()>>;
@@ -54,6 +55,7 @@ impl Ports {
         let request = PublishRequest {
             container: container.to_owned(),
             ports: ports.iter().map(to_published).collect(),
+            best_effort: false,
         };
         let bound = self.machine().await?.publish(request).await?.into_inner();
         Ok(Publication {
@@ -62,6 +64,15 @@ impl Ports {
             bound: bound.ports.iter().map(to_binding).collect(),
             turn: Some(turn),
         })
+    }
+
+    /// Binds what can be bound of a container's ports.
+    pub(super) async fn publish_what_can_be(
+        &self,
+        request: PublishRequest,
+    ) -> Result<PublishResponse, Status> {
+        let _turn = self.turn(&request.container).await;
+        Ok(self.machine().await?.publish(request).await?.into_inner())
     }
 
     /// Closes a container's ports unless it runs.
@@ -141,7 +152,7 @@ impl Ports {
         if !lacks_ports(&found) {
             return Ok(());
         }
-        let ports = found.spec.map(|spec| spec.ports).unwrap_or_default();
+        let ports = wanted(&found);
         match self.publish_in_turn(container, &ports, turn).await {
             Ok(publication) => {
                 let request = StartContainerRequest {
@@ -219,13 +230,46 @@ impl Drop for Publication {
     }
 }
 
+/// Returns the ports that a container publishes: those that were named, and the
+/// exposed ones where all are asked for.
+pub(super) fn wanted(container: &Container) -> Vec<PortBinding> {
+    let Some(spec) = &container.spec else {
+        return Vec::new();
+    };
+    let mut ports = spec.ports.clone();
+    if spec.publish_all {
+        let mut named: HashSet<_> = ports
+            .iter()
+            .map(|port| (port.container_port, port.protocol.clone()))
+            .collect();
+        let image = container.image_config.iter();
+        let exposed = image
+            .flat_map(|config| &config.exposed_ports)
+            .chain(&spec.exposed_ports)
+            .filter_map(|exposed| {
+                let (port, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
+                // What cannot be carried stays exposed alone.
+                let carried = matches!(protocol, "tcp" | "udp");
+                Some((port.parse().ok()?, protocol.to_owned())).filter(|_| carried)
+            });
+        for (container_port, protocol) in exposed {
+            if named.insert((container_port, protocol.clone())) {
+                ports.push(PortBinding {
+                    container_port,
+                    protocol,
+                    ..PortBinding::default()
+                });
+            }
+        }
+    }
+    ports
+}
+
 /// Tells whether a container runs without the ports that it publishes.
 fn lacks_ports(container: &Container) -> bool {
-    let publishes = container
-        .spec
-        .as_ref()
-        .is_some_and(|spec| !spec.ports.is_empty());
-    container.status() == container::Status::Running && publishes && container.ports.is_empty()
+    container.status() == container::Status::Running
+        && container.ports.is_empty()
+        && !wanted(container).is_empty()
 }
 
 async fn settle_logged(ports: &Ports, container: &str) {
@@ -244,6 +288,8 @@ fn to_published(port: &PortBinding) -> PublishedPort {
         protocol: port.protocol.clone(),
         host_address: port.host_address.clone(),
         host_port: port.host_port,
+        host_port_last: port.host_port_last,
+        container_address: String::new(),
     }
 }
 
@@ -253,5 +299,47 @@ fn to_binding(port: &PublishedPort) -> PortBinding {
         protocol: port.protocol.clone(),
         host_address: port.host_address.clone(),
         host_port: port.host_port,
+        host_port_last: port.host_port_last,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wherry_proto::v1::{ContainerSpec, ImageConfig};
+
+    #[test]
+    fn all_exposed_ports_are_wanted_once_where_all_are_asked_for() {
+        let named = PortBinding {
+            container_port: 80,
+            protocol: "tcp".to_owned(),
+            host_port: 8080,
+            ..PortBinding::default()
+        };
+        let mut container = Container {
+            spec: Some(ContainerSpec {
+                ports: vec![named.clone()],
+                exposed_ports: ["80/tcp", "53/udp", "9/sctp", "x"]
+                    .map(str::to_owned)
+                    .into(),
+                ..ContainerSpec::default()
+            }),
+            image_config: Some(ImageConfig {
+                exposed_ports: ["443/tcp", "53/udp"].map(str::to_owned).into(),
+                ..ImageConfig::default()
+            }),
+            ..Container::default()
+        };
+        assert_eq!(wanted(&container), [named]);
+        container.spec.as_mut().unwrap().publish_all = true;
+        let all: Vec<_> = wanted(&container)
+            .into_iter()
+            .map(|port| (port.container_port, port.protocol, port.host_port))
+            .collect();
+        let expected = [(80, "tcp", 8080), (443, "tcp", 0), (53, "udp", 0)];
+        assert_eq!(
+            all,
+            expected.map(|(port, text, host)| (port, text.to_owned(), host))
+        );
     }
 }

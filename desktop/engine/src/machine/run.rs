@@ -135,7 +135,8 @@ async fn own(home: &Home, shared: &Arc<Shared>) -> Result<(), MachineError> {
         }
     };
     let warning = known_warning(hypervisor.as_ref(), &config);
-    attend(home, shared, booted, warning).await
+    let ports = Arc::new(Ports::new(&booted.vm, config.settings.publish_address));
+    attend(home, shared, booted, ports, warning).await
 }
 
 /// Sees to a VM whose guest answers, until its end.
@@ -143,6 +144,7 @@ async fn attend(
     home: &Home,
     shared: &Arc<Shared>,
     booted: Booted,
+    ports: Arc<Ports>,
     warning: Option<String>,
 ) -> Result<(), MachineError> {
     let Booted { vm, mut guest } = booted;
@@ -159,9 +161,11 @@ async fn attend(
     ];
     let mut tasks = JoinSet::new();
     tasks.spawn(clock::keep(guest.clone(), wake.clone()));
+    let kept = ports.clone();
+    tasks.spawn(async move { kept.keep().await });
     shared.own(Owned {
         vm: vm.clone(),
-        ports: Ports::new(&vm),
+        ports: ports.clone(),
         wake: wake.clone(),
     });
     board.update(|status| {
@@ -190,6 +194,7 @@ async fn attend(
         match change {
             VmState::Running => {
                 wake.notify_one();
+                ports.wake();
                 board.update(|status| {
                     status.error.clear();
                     status.set_state(MachineState::Running);

@@ -30,7 +30,7 @@ pub(super) struct Shared {
 /// What there is while the VM's guest answers.
 pub(super) struct Owned {
     pub(super) vm: Arc<dyn Vm>,
-    pub(super) ports: Ports,
+    pub(super) ports: Arc<Ports>,
     /// Sets the guest's clock.
     pub(super) wake: Arc<Notify>,
 }
@@ -131,6 +131,7 @@ impl Machine for MachineService {
         let owned = self.shared.owned()?;
         owned.vm.resume().await.map_err(refused)?;
         owned.wake.notify_one();
+        owned.ports.wake();
         Ok(Response::new(ResumeResponse {}))
     }
 
@@ -138,14 +139,9 @@ impl Machine for MachineService {
         &self,
         request: Request<PublishRequest>,
     ) -> Result<Response<PublishResponse>, Status> {
-        let request = request.into_inner();
-        let ports = self
-            .shared
-            .owned()?
-            .ports
-            .publish(&request.container, &request.ports)
-            .await?;
-        Ok(Response::new(PublishResponse { ports }))
+        let owned = self.shared.owned()?;
+        let published = owned.ports.publish(request.get_ref()).await?;
+        Ok(Response::new(published))
     }
 
     async fn unpublish(

@@ -3,6 +3,8 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
+mod routes;
+#[cfg(target_os = "linux")]
 use linux as imp;
 #[cfg(not(target_os = "linux"))]
 mod other;
@@ -21,6 +23,16 @@ pub(crate) enum Protocol {
     Tcp,
     /// Datagrams.
     Udp,
+}
+
+impl Protocol {
+    /// Returns its name as in `8080:80/tcp`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
 }
 
 /// Returns what changes with every boot of the host; empty where that is not known.
@@ -58,8 +70,25 @@ pub(crate) fn allocated(path: &Path) -> u64 {
     imp::allocated(path)
 }
 
+/// Returns the networks that the host has routes to, VPNs' among them, as
+/// "10.8.0.0/16"; those of default routes are not among them.
+pub(crate) fn routes() -> Vec<String> {
+    imp::routes()
+}
+
 /// Returns the program that holds a port, `"nginx (pid 7)"`, if the platform
 /// tells.
 pub(crate) fn port_owner(protocol: Protocol, address: SocketAddr) -> Option<String> {
     imp::port_owner(protocol, address)
+}
+
+/// Tells whether a socket could not be made because the host does not have its
+/// family of addresses.
+pub(crate) fn has_no_family(error: &std::io::Error) -> bool {
+    #[cfg(unix)]
+    let code = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    // WSAEAFNOSUPPORT.
+    #[cfg(not(unix))]
+    let code = 10_047;
+    error.raw_os_error() == Some(code)
 }

@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run device`: the guest's rings, descriptors and headers.
+//! `cargo xtask fuzz device`: the guest's rings, descriptors and headers.
 
 #![no_main]
 

@@ -41,11 +41,16 @@ impl Containers {
         to_the_end(async move {
             let _turn = container.turn.clone().lock_owned().await;
             let record = container.record();
-            let hold =
-                options.pause && record.state.status == Status::Running && !record.state.paused;
-            if hold {
-                containers.freeze(&container, true).await?;
-            }
+            let running = record.state.status == Status::Running && !record.state.paused;
+            let hold = match options.pause && running {
+                true => match containers.freeze(&container, true).await {
+                    Ok(()) => true,
+                    // It has just ended, and holds still by itself.
+                    Err(Error::State(_)) => false,
+                    Err(error) => return Err(error),
+                },
+                false => false,
+            };
             let this = containers.clone();
             let directory = container.paths.directory.clone();
             let made = blocking(move || {
@@ -129,8 +134,11 @@ fn config(record: &Record) -> ImageConfig {
         }
     }
     config.labels.extend(spec.labels.clone());
-    for port in &spec.ports {
-        let port = format!("{}/{}", port.container_port, port.protocol);
+    let published = spec
+        .ports
+        .iter()
+        .map(|port| format!("{}/{}", port.container_port, port.protocol));
+    for port in spec.exposed_ports.iter().cloned().chain(published) {
         if !config.exposed_ports.contains(&port) {
             config.exposed_ports.push(port);
         }

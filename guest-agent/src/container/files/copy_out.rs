@@ -62,6 +62,7 @@ impl Containers {
             } else {
                 packer.add(&located.file, name.as_bytes()).map_err(failed)?;
             }
+            view.still_there()?;
             packer.finish().map_err(failed)?;
             drop(view);
             Ok(())
@@ -85,6 +86,7 @@ impl Containers {
             let failed = |error| Error::io("exporting the container", error);
             let mut packer = Packer::new(sink);
             packer.add_content(&view.root, b"").map_err(failed)?;
+            view.still_there()?;
             packer.finish().map_err(failed)?;
             drop(view);
             Ok(())

@@ -24,6 +24,8 @@ const NONE: Option<&str> = None;
 pub(super) struct View {
     /// The root directory.
     pub(super) root: OwnedFd,
+    /// The container's name, and the directory that is there as long as it is.
+    container: (String, PathBuf),
     /// What is mounted only for this.
     _mounted: Option<Mounted>,
     _turn: Option<OwnedMutexGuard<()>>,
@@ -81,6 +83,23 @@ impl View {
         let status = rustix::fs::fstat(&file).map_err(missing)?;
         Ok(Located { file, status })
     }
+
+    /// Tells whether all that was read until now was there: one that runs can be
+    /// removed while it is read, its files from under the reader.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`] where it was removed.
+    pub(super) fn still_there(&self) -> Result<(), Error> {
+        let (name, directory) = &self.container;
+        // A removal begins with the directory's rename.
+        if directory.exists() {
+            return Ok(());
+        }
+        Err(Error::State(format!(
+            "container {name} was removed while its files were read: the archive is not whole"
+        )))
+    }
 }
 
 impl Containers {
@@ -101,6 +120,7 @@ impl Containers {
             if let Ok(root) = open_root(Path::new(&format!("/proc/{}/root", record.state.pid))) {
                 return Ok(View {
                     root,
+                    container: (record.name, container.paths.directory.clone()),
                     _mounted: None,
                     _turn: None,
                 });
@@ -127,6 +147,7 @@ impl Containers {
         if record.state.status == Status::Running {
             return Ok(View {
                 root: open_root(&container.paths.root())?,
+                container: (record.name, container.paths.directory.clone()),
                 _mounted: None,
                 _turn: None,
             });
@@ -147,6 +168,7 @@ impl Containers {
             let mounted = containers.mount_view(&record, &directory)?;
             Ok(View {
                 root: open_root(&mounted.place)?,
+                container: (record.name, directory),
                 _mounted: Some(mounted),
                 _turn: Some(turn),
             })

@@ -5,7 +5,10 @@
 //! `skeleton` records what it takes to make the stream again, and
 //! `pipeline` runs decompression, hashing and unpacking side by side.
 
+mod extents;
 mod extract;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod metadata;
 mod pack;
 mod pax;

@@ -2,7 +2,7 @@
 //! the packer never leads it elsewhere. What header fields cannot hold goes
 //! into pax records (POSIX.1-2017, pax, "pax Extended Header").
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -11,6 +11,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use tar::{Builder, EntryType, Header};
 
+use super::extents::{Parts, extents, map};
 use super::extract::{OPAQUE, WHITEOUT};
 
 /// Directories deeper than this are refused: each takes a descriptor and some
@@ -114,6 +115,13 @@ impl<'a, W: Write> Packer<'a, W> {
             FileType::RegularFile => {
                 let file = File::from(open(file.as_fd(), OFlags::RDONLY)?);
                 let size = u64::try_from(status.st_size).unwrap_or(0);
+                // Only in layers: not everything that unpacks a copy knows the form.
+                if self.overlay
+                    && u64::try_from(status.st_blocks).unwrap_or(0) * 512 < size
+                    && let Some(extents) = extents(&file, size)?
+                {
+                    return self.sparse(entry, file, extents, size);
+                }
                 return entry.write(&mut self.tar, size, Exactly { file, left: size });
             }
             FileType::Symlink => {
@@ -134,6 +142,34 @@ impl<'a, W: Write> Packer<'a, W> {
             _ => return Ok(()),
         }
         entry.write(&mut self.tar, 0, io::empty())
+    }
+
+    /// Packs a file's content without its holes, in the pax form 1.0 (GNU tar
+    /// manual, "Storing Sparse Files"): a map, and then what there is.
+    fn sparse(
+        &mut self,
+        mut entry: Entry,
+        file: File,
+        extents: VecDeque<(u64, u64)>,
+        size: u64,
+    ) -> io::Result<()> {
+        let map = map(&extents);
+        let stored: u64 = extents.iter().map(|(_, length)| length).sum();
+        let name = std::mem::replace(&mut entry.name, b"GNUSparseFile.0/file".to_vec());
+        for (key, value) in [
+            ("GNU.sparse.major", b"1".to_vec()),
+            ("GNU.sparse.minor", b"0".to_vec()),
+            ("GNU.sparse.name", name),
+            ("GNU.sparse.realsize", size.to_string().into_bytes()),
+        ] {
+            entry.records.push((key.to_owned(), value));
+        }
+        let length = map.len() as u64 + stored;
+        let parts = Parts {
+            file,
+            left: extents,
+        };
+        entry.write(&mut self.tar, length, io::Cursor::new(map).chain(parts))
     }
 
     fn content(&mut self, directory: &OwnedFd, name: &[u8], depth: usize) -> io::Result<()> {

@@ -1,12 +1,12 @@
-//! What to do with one query: a function of its bytes and the zone.
+//! What to do with one query: a function of its bytes and of what is seen.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, PTR};
+use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
-use super::Zone;
+use super::View;
 
 /// Seconds for which an answer may be kept. An address goes to the next
 /// container as soon as it is free, so not for long.
@@ -27,7 +27,7 @@ pub(in crate::network) enum Answer {
 }
 
 /// Returns what to do with a query.
-pub(in crate::network) fn answer(zone: &Zone, packet: &[u8]) -> Answer {
+pub(in crate::network) fn answer(view: &View, packet: &[u8]) -> Answer {
     // RFC 1035, 4.1.1: the header is 12 bytes, the first bit of the third says
     // whether it is a response.
     if packet.len() < 12 || packet[2] & 0x80 != 0 {
@@ -42,7 +42,7 @@ pub(in crate::network) fn answer(zone: &Zone, packet: &[u8]) -> Answer {
     let [question] = query.queries.as_slice() else {
         return Answer::Reply(failure(packet, ResponseCode::FormErr));
     };
-    match records(zone, question) {
+    match records(view, question) {
         Some((code, records)) => match reply(&query, code, records) {
             Some(bytes) => Answer::Reply(bytes),
             None => Answer::Reply(failure(packet, ResponseCode::ServFail)),
@@ -52,14 +52,14 @@ pub(in crate::network) fn answer(zone: &Zone, packet: &[u8]) -> Answer {
 }
 
 /// Returns the answer to a question of ours, none to others'.
-fn records(zone: &Zone, question: &Query) -> Option<(ResponseCode, Vec<Record>)> {
+fn records(view: &View, question: &Query) -> Option<(ResponseCode, Vec<Record>)> {
     if question.query_class() != DNSClass::IN {
         return None;
     }
     let name = question.name();
     if let Some(address) = reverse_address(name) {
         let wanted = matches!(question.query_type(), RecordType::PTR | RecordType::ANY);
-        return Some(match zone.name(address)? {
+        return Some(match view.name(address)? {
             None => (ResponseCode::NXDomain, Vec::new()),
             Some(target) if wanted => {
                 let target = Name::from_ascii(format!("{target}.")).ok()?;
@@ -71,17 +71,19 @@ fn records(zone: &Zone, question: &Query) -> Option<(ResponseCode, Vec<Record>)>
             Some(_) => (ResponseCode::NoError, Vec::new()),
         });
     }
-    let addresses = zone.addresses(key(name).as_str())?;
+    let addresses = view.addresses(key(name).as_str())?;
     // A name of ours has no records of other types. NXDOMAIN to a query for
     // AAAA would make resolvers take the name itself for missing.
-    let records = match question.query_type() {
-        RecordType::A | RecordType::ANY => addresses
-            .into_iter()
-            .map(|address| record(name, RData::A(A(address))))
-            .collect(),
-        _ => Vec::new(),
-    };
-    Some((ResponseCode::NoError, records))
+    let wanted = question.query_type();
+    let records = addresses.into_iter().filter_map(|address| {
+        let data = match (address, wanted) {
+            (IpAddr::V4(address), RecordType::A | RecordType::ANY) => RData::A(A(address)),
+            (IpAddr::V6(address), RecordType::AAAA | RecordType::ANY) => RData::AAAA(AAAA(address)),
+            _ => return None,
+        };
+        Some(record(name, data))
+    });
+    Some((ResponseCode::NoError, records.collect()))
 }
 
 /// Returns a name as the zone has it.
@@ -93,15 +95,28 @@ fn key(name: &Name) -> String {
     key
 }
 
-/// Returns the address that "2.0.17.172.in-addr.arpa" is about (RFC 1035, 3.5).
-fn reverse_address(name: &Name) -> Option<Ipv4Addr> {
+/// Returns the address that "2.0.17.172.in-addr.arpa" is about (RFC 1035, 3.5),
+/// or 32 digits before "ip6.arpa" (RFC 3596, 2.5).
+fn reverse_address(name: &Name) -> Option<IpAddr> {
     let key = key(name);
+    if let Some(digits) = key.strip_suffix(".ip6.arpa") {
+        let mut number = 0_u128;
+        let mut count = 0;
+        for digit in digits.split('.').rev() {
+            let one = digit.len() == 1 && count < 32;
+            let value = char::from(*digit.as_bytes().first()?).to_digit(16);
+            number = number << 4 | u128::from(value.filter(|_| one)?);
+            count += 1;
+        }
+        return (count == 32).then(|| Ipv6Addr::from_bits(number).into());
+    }
     let mut labels = key.strip_suffix(".in-addr.arpa")?.split('.').rev();
     let mut octets = [0; 4];
     for octet in &mut octets {
         *octet = labels.next()?.parse().ok()?;
     }
-    labels.next().is_none().then_some(Ipv4Addr::from(octets))
+    let whole = labels.next().is_none();
+    whole.then(|| Ipv4Addr::from(octets).into())
 }
 
 fn record(name: &Name, data: RData) -> Record {

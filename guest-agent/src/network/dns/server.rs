@@ -1,7 +1,7 @@
 //! The sockets of the embedded name server.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::super::NetworkError;
 use super::answer::{Answer, answer};
 use super::forward::{forward, read_message, write_message};
-use super::zone::Zone;
+use super::view::View;
 
 /// Queries that wait for an upstream server, over UDP and TCP together.
 /// Further ones over UDP are dropped, and the client asks again.
@@ -44,39 +44,67 @@ impl Drop for Server {
 
 #[derive(Clone)]
 struct Service {
-    zone: Arc<Zone>,
-    upstream: Arc<[SocketAddr]>,
+    view: Arc<View>,
     in_flight: Arc<Semaphore>,
 }
 
+/// The two sockets of a name server, in the namespace where they were made.
+pub(in crate::network) struct Sockets {
+    datagrams: std::net::UdpSocket,
+    streams: std::net::TcpListener,
+}
+
+impl Sockets {
+    /// Listens on a port of `address`, which the calling thread's network
+    /// namespace has; 0 is any port that is free for both.
+    pub(in crate::network) fn bind(address: Ipv4Addr, port: u16) -> Result<Self, NetworkError> {
+        let bind = || -> io::Result<Self> {
+            let streams = std::net::TcpListener::bind((address, port))?;
+            let port = streams.local_addr()?.port();
+            let datagrams = std::net::UdpSocket::bind((address, port))?;
+            datagrams.set_nonblocking(true)?;
+            streams.set_nonblocking(true)?;
+            Ok(Self { datagrams, streams })
+        };
+        let attempts = if port == 0 { 8 } else { 1 };
+        let mut bound = bind();
+        for _ in 1..attempts {
+            if bound.is_ok() {
+                break;
+            }
+            bound = bind();
+        }
+        bound.map_err(NetworkError::kernel(format!(
+            "listen for DNS queries on {address}:{port}"
+        )))
+    }
+
+    /// Returns the port of both.
+    pub(in crate::network) fn port(&self) -> io::Result<u16> {
+        Ok(self.streams.local_addr()?.port())
+    }
+}
+
 impl Server {
-    /// Listens on port 53 of `address`, which the calling thread's network
-    /// namespace has, and answers on `runtime`.
+    /// Answers on `runtime`.
     pub(in crate::network) fn start(
         runtime: &Handle,
-        address: Ipv4Addr,
-        zone: Arc<Zone>,
-        upstream: Vec<SocketAddr>,
+        sockets: Sockets,
+        view: Arc<View>,
     ) -> Result<Self, NetworkError> {
         let service = Service {
-            zone,
-            upstream: upstream.into(),
+            view,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
         };
-        let bind = || -> io::Result<(UdpSocket, TcpListener)> {
-            let datagrams = std::net::UdpSocket::bind((address, 53))?;
-            datagrams.set_nonblocking(true)?;
-            let streams = std::net::TcpListener::bind((address, 53))?;
-            streams.set_nonblocking(true)?;
+        let adopt = || -> io::Result<(UdpSocket, TcpListener)> {
             let _runtime = runtime.enter();
             Ok((
-                UdpSocket::from_std(datagrams)?,
-                TcpListener::from_std(streams)?,
+                UdpSocket::from_std(sockets.datagrams)?,
+                TcpListener::from_std(sockets.streams)?,
             ))
         };
-        let (datagrams, streams) = bind().map_err(NetworkError::kernel(format!(
-            "listen for DNS queries on {address}:53"
-        )))?;
+        let (datagrams, streams) =
+            adopt().map_err(NetworkError::kernel("watch a name server's sockets"))?;
         Ok(Self {
             tasks: [
                 runtime.spawn(service.clone().serve_datagrams(Arc::new(datagrams))),
@@ -102,7 +130,7 @@ impl Service {
                 }
             };
             let query = &buffer[..length];
-            match answer(&self.zone, query) {
+            match answer(&self.view, query) {
                 Answer::Drop => {}
                 // A reply that does not fit the socket's buffer is lost, as on
                 // any wire.
@@ -112,7 +140,7 @@ impl Service {
                         continue;
                     };
                     let (query, socket) = (query.to_vec(), socket.clone());
-                    let upstream = self.upstream.clone();
+                    let upstream = self.view.upstream();
                     waiting.spawn(async move {
                         let reply = forward(&upstream, &query, limit).await;
                         drop(socket.send_to(&reply, client).await);
@@ -153,12 +181,12 @@ impl Service {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
                 Ok(query) => query?,
             };
-            let reply = match answer(&self.zone, &query) {
+            let reply = match answer(&self.view, &query) {
                 Answer::Drop => return Ok(()),
                 Answer::Reply(reply) => reply,
                 Answer::Forward(_) => {
                     let _permit = self.in_flight.acquire().await.map_err(io::Error::other)?;
-                    forward(&self.upstream, &query, usize::from(u16::MAX)).await
+                    forward(&self.view.upstream(), &query, usize::from(u16::MAX)).await
                 }
             };
             timeout(SILENCE, write_message(&mut stream, &reply)).await??;

@@ -1,43 +1,43 @@
-//! The names that the embedded server knows itself.
+//! The names of one network.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
 
-use super::super::Subnet;
-use super::super::files::HOST_NAMES;
+use super::super::prefix::Prefix;
 
 /// How many containers of the same name are told in one answer.
 const ADDRESSES_IN_AN_ANSWER: usize = 16;
 
-/// The names of the running containers and of the host.
+/// The names of the containers that are on a network.
 #[derive(Debug)]
 pub(in crate::network) struct Zone {
-    subnet: Option<Subnet>,
-    host: Ipv4Addr,
+    /// The network's name, in lower case.
+    name: String,
+    subnets: Vec<Prefix>,
     containers: RwLock<Containers>,
 }
 
 #[derive(Debug, Default)]
 struct Containers {
-    by_name: HashMap<String, Vec<Ipv4Addr>>,
+    by_name: HashMap<String, Vec<IpAddr>>,
     /// The names in the order in which the container gave them.
-    by_address: HashMap<Ipv4Addr, Vec<String>>,
+    by_address: HashMap<IpAddr, Vec<String>>,
 }
 
 impl Zone {
-    /// Returns a zone that knows the host only, and that addresses of `subnet`
+    /// Returns a zone without containers, and in which addresses of `subnets`
     /// are nobody else's.
-    pub(in crate::network) fn new(subnet: Option<Subnet>, host: Ipv4Addr) -> Self {
+    pub(in crate::network) fn new(name: &str, subnets: Vec<Prefix>) -> Self {
         Self {
-            subnet,
-            host,
+            name: name.to_lowercase(),
+            subnets,
             containers: RwLock::default(),
         }
     }
 
-    /// Enters a container. Names are in lower case.
-    pub(in crate::network) fn insert(&self, address: Ipv4Addr, names: &[String]) {
+    /// Enters one address of a container. Names are in lower case.
+    pub(in crate::network) fn insert(&self, address: IpAddr, names: &[String]) {
         self.remove(address);
         let mut containers = self
             .containers
@@ -53,8 +53,8 @@ impl Zone {
         containers.by_address.insert(address, names.to_vec());
     }
 
-    /// Strikes a container out.
-    pub(in crate::network) fn remove(&self, address: Ipv4Addr) {
+    /// Strikes an address out.
+    pub(in crate::network) fn remove(&self, address: IpAddr) {
         let mut containers = self
             .containers
             .write()
@@ -69,42 +69,44 @@ impl Zone {
         }
     }
 
-    /// Returns the addresses of a name in lower case without a final dot, none
-    /// if it is not ours. A container cannot take the host's names.
-    pub(super) fn addresses(&self, name: &str) -> Option<Vec<Ipv4Addr>> {
-        if HOST_NAMES.contains(&name) {
-            return Some(vec![self.host]);
-        }
+    /// Returns the addresses of a name in lower case without a final dot, which
+    /// the network's may follow; none if it is not of this zone.
+    pub(super) fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
         let containers = self
             .containers
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        let addresses = containers.by_name.get(name)?;
-        Some(
-            addresses
-                .iter()
-                .copied()
-                .take(ADDRESSES_IN_AN_ANSWER)
-                .collect(),
-        )
+        let short = || name.strip_suffix(&self.name)?.strip_suffix('.');
+        let addresses = containers
+            .by_name
+            .get(name)
+            .or_else(|| containers.by_name.get(short()?))?;
+        Some(addresses.clone())
     }
 
     /// Returns the name of an address of ours: the first that its container
     /// gave, none if no container has it. The outer none is an address that
     /// others answer for.
-    pub(super) fn name(&self, address: Ipv4Addr) -> Option<Option<String>> {
-        if !self.subnet.is_some_and(|subnet| subnet.contains(address)) {
+    pub(super) fn name(&self, address: IpAddr) -> Option<Option<String>> {
+        if !self.subnets.iter().any(|subnet| subnet.contains(address)) {
             return None;
         }
         let containers = self
             .containers
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        Some(
-            containers
-                .by_address
-                .get(&address)
-                .and_then(|names| names.first().cloned()),
-        )
+        let names = containers.by_address.get(&address);
+        Some(names.and_then(|names| names.first().cloned()))
     }
+
+    /// Returns the network's name.
+    pub(super) fn network(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Brings addresses to as many as an answer may hold.
+pub(super) fn shortened(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    addresses.truncate(ADDRESSES_IN_AN_ANSWER);
+    addresses
 }

@@ -217,7 +217,7 @@ fn bad_requests_are_refused_by_name() {
     sandboxed(async |sandbox| {
         let network = Network::open(Options {
             uplink: crate::network::options::Uplink::Untouched,
-            ..Options::without_bridge(&sandbox.run)
+            ..Options::without_bridge(sandbox.run.join("root"), sandbox.run.join("run"))
         })
         .unwrap();
         let mut climbing = request("x", NetworkMode::None);
@@ -260,7 +260,7 @@ fn next_process_keeps_the_running_and_removes_the_rest() {
         // What a process killed in the middle leaves: a namespace and a port
         // without a record, half a record.
         let bridge = netlink::interface_index("wherry0").unwrap();
-        let stray = sandbox.run.join("netns").join(id("stray"));
+        let stray = sandbox.run.join("run/netns").join(id("stray"));
         namespace::create(&stray, |_| Ok(())).unwrap();
         let namespace_file = fs::File::open(&stray).unwrap();
         let veth = netlink::create_veth(
@@ -269,10 +269,11 @@ fn next_process_keeps_the_running_and_removes_the_rest() {
             "eth0",
             [2; 6],
             namespace_file.as_fd(),
+            None,
         );
         Netlink::open().unwrap().execute(vec![veth]).unwrap();
         drop(namespace_file);
-        fs::write(sandbox.run.join("network/torn.json"), b"{\"id\":").unwrap();
+        fs::write(sandbox.run.join("run/network/torn.json"), b"{\"id\":").unwrap();
 
         let network = sandbox.open();
         let running = [id("kept"), id("also")];

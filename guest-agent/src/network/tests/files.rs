@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::network::options::name_servers;
-use crate::network::{Attachment, NetworkMode, hosts, resolv_conf};
+use crate::network::{AttachedEndpoint, Attachment, ResolverOptions, hosts, resolv_conf};
 
 fn attachment() -> Attachment {
     Attachment {
@@ -13,8 +13,22 @@ fn attachment() -> Attachment {
         gateway: Some(Ipv4Addr::new(172, 17, 0, 1)),
         mac: Some("02:42:ac:11:00:02".to_owned()),
         dns: vec![IpAddr::V4(Ipv4Addr::new(172, 17, 0, 1))],
+        own_name_server: false,
         host_address: Ipv4Addr::new(10, 0, 2, 2),
         host_network: false,
+        endpoints: vec![AttachedEndpoint {
+            id: "e".repeat(64),
+            network: "a".repeat(64),
+            network_name: "bridge".to_owned(),
+            ipv4: IpAddr::V4(Ipv4Addr::new(172, 17, 0, 2)),
+            prefix_length: 16,
+            gateway: Some(IpAddr::V4(Ipv4Addr::new(172, 17, 0, 1))),
+            ipv6: None,
+            ipv6_gateway: None,
+            mac: "02:42:ac:11:00:02".to_owned(),
+            names: vec!["web".to_owned()],
+            interface: "eth0".to_owned(),
+        }],
     }
 }
 
@@ -54,6 +68,7 @@ fn container_in_the_guests_network_finds_the_host_by_its_file() {
     let attachment = Attachment {
         address: None,
         host_network: true,
+        endpoints: Vec::new(),
         ..attachment()
     };
     let file = hosts(&attachment, "web", &[]).unwrap();
@@ -87,13 +102,13 @@ fn bad_extra_hosts_are_refused_by_name() {
 #[test]
 fn resolv_conf_names_the_embedded_server_or_the_users() {
     assert_eq!(
-        resolv_conf(&attachment(), &[]).unwrap(),
+        resolv_conf(&attachment(), ResolverOptions::default()).unwrap(),
         "nameserver 172.17.0.1\n"
     );
     let dns = ["9.9.9.9".to_owned(), "fd00::53".to_owned()];
     let expected = "nameserver 9.9.9.9\nnameserver fd00::53\n";
-    assert_eq!(resolv_conf(&attachment(), &dns).unwrap(), expected);
-    assert!(resolv_conf(&attachment(), &["dns.example".to_owned()]).is_err());
+    assert_eq!(resolv_conf(&attachment(), with(&dns)).unwrap(), expected);
+    assert!(resolv_conf(&attachment(), with(&["dns.example".to_owned()])).is_err());
 }
 
 #[test]
@@ -110,19 +125,32 @@ fn upstream_servers_are_read_from_resolv_conf() {
     );
 }
 
-#[test]
-fn network_flags_are_read_in_dockers_spelling() {
-    assert_eq!("".parse::<NetworkMode>().unwrap(), NetworkMode::Bridge);
-    assert_eq!(
-        "bridge".parse::<NetworkMode>().unwrap(),
-        NetworkMode::Bridge
-    );
-    assert_eq!("host".parse::<NetworkMode>().unwrap(), NetworkMode::Host);
-    assert_eq!("none".parse::<NetworkMode>().unwrap(), NetworkMode::None);
-    let joined = NetworkMode::Container("db".to_owned());
-    assert_eq!("container:db".parse::<NetworkMode>().unwrap(), joined);
-    for unknown in ["container:", "web", "Bridge"] {
-        let error = unknown.parse::<NetworkMode>().unwrap_err().to_string();
-        assert!(error.contains(unknown), "{error}");
+fn with(servers: &[String]) -> ResolverOptions<'_> {
+    ResolverOptions {
+        servers,
+        ..ResolverOptions::default()
     }
+}
+
+#[test]
+fn own_name_server_takes_the_place_of_the_users() {
+    let attachment = Attachment {
+        own_name_server: true,
+        dns: vec![IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11))],
+        ..attachment()
+    };
+    let (servers, search, options) = (
+        ["10.0.0.53".to_owned()],
+        ["a.example".to_owned(), ".".to_owned()],
+        ["timeout:1".to_owned()],
+    );
+    let wanted = ResolverOptions {
+        servers: &servers,
+        search: &search,
+        options: &options,
+    };
+    assert_eq!(
+        resolv_conf(&attachment, wanted).unwrap(),
+        "nameserver 127.0.0.11\nsearch a.example\noptions timeout:1 ndots:0\n"
+    );
 }

@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto};
 
 use super::sandbox::{Sandbox, address, inside, request, sandboxed};
 use crate::network::netlink::{self, Netlink};
-use crate::network::{NetworkMode, namespace};
+use crate::network::{Definition, NetworkMode, namespace};
 
 /// Sends an ICMP echo request through an unprivileged socket, which the
 /// namespace allows to everybody, and returns whether it was answered.
@@ -67,20 +67,33 @@ fn containers_reach_each_other_by_ping_and_tcp() {
 fn other_machine(sandbox: &Sandbox) -> std::path::PathBuf {
     let mut kernel = Netlink::open().unwrap();
     kernel
-        .execute(vec![netlink::create_bridge("out0", [2, 0, 0, 0, 0, 1])])
+        .execute(vec![netlink::create_bridge(
+            "out0",
+            [2, 0, 0, 0, 0, 1],
+            None,
+        )])
         .unwrap();
     let out = netlink::interface_index("out0").unwrap();
-    let network =
-        |last| netlink::add_address(out, [192, 0, 2, last].into(), 24, [192, 0, 2, 255].into());
+    let network = |last: u8| {
+        netlink::add_address(
+            out,
+            [192, 0, 2, last].into(),
+            "192.0.2.0/24".parse().unwrap(),
+        )
+    };
     kernel.execute(vec![network(1)]).unwrap();
     let path = sandbox.run.join("other");
     namespace::create(&path, |own| {
-        let pair = netlink::create_veth("out1", out, "eth0", [2, 0, 0, 0, 0, 2], own.as_fd());
+        let pair = netlink::create_veth("out1", out, "eth0", [2, 0, 0, 0, 0, 2], own.as_fd(), None);
         kernel.execute(vec![pair]).unwrap();
         let index = netlink::interface_index("eth0").unwrap();
         let requests = vec![
             netlink::set_up("eth0"),
-            netlink::add_address(index, [192, 0, 2, 2].into(), 24, [192, 0, 2, 255].into()),
+            netlink::add_address(
+                index,
+                [192, 0, 2, 2].into(),
+                "192.0.2.0/24".parse().unwrap(),
+            ),
             netlink::set_default_route(index, [192, 0, 2, 1].into()),
         ];
         Netlink::open().unwrap().execute(requests).unwrap();
@@ -140,7 +153,10 @@ fn rules_are_there_once_however_often_they_are_set() {
         let rules = list();
         let masquerade = "ip saddr 172.17.0.0/16 oifname != \"wherry0\" masquerade";
         assert_eq!(rules.matches(masquerade).count(), 1, "{rules}");
-        crate::network::firewall::apply(&sandbox.options(&[]).bridge.unwrap()).unwrap();
+        crate::network::firewall::apply(&Definition::default_bridge(
+            &sandbox.options(&[]).bridge.unwrap(),
+        ))
+        .unwrap();
         assert_eq!(list(), rules);
     });
 }
@@ -150,7 +166,7 @@ fn refused_rules_are_reported_in_the_words_of_nft() {
     sandboxed(async |sandbox| {
         let mut bridge = sandbox.options(&[]).bridge.unwrap();
         bridge.table = "no table".to_owned();
-        let error = crate::network::firewall::apply(&bridge)
+        let error = crate::network::firewall::apply(&Definition::default_bridge(&bridge))
             .unwrap_err()
             .to_string();
         assert!(

@@ -8,3 +8,4 @@ mod lan;
 mod names;
 mod resolution;
 mod sandbox;
+mod several;

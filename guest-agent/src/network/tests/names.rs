@@ -1,20 +1,26 @@
 //! The embedded name server's answers, without a socket.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 use proptest::prelude::*;
 
-use crate::network::Subnet;
-use crate::network::dns::{Answer, Zone, answer};
+use crate::network::dns::{Answer, View, Zone, answer};
 
-fn zone() -> Zone {
-    let subnet = Subnet::new(Ipv4Addr::new(172, 17, 0, 0), 16);
-    let zone = Zone::new(Some(subnet), Ipv4Addr::new(10, 0, 2, 2));
+const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+fn zone() -> Arc<Zone> {
+    let zone = Zone::new("bridge", vec!["172.17.0.0/16".parse().unwrap()]);
     let names = ["web", "web-host", "0123456789ab", "host.docker.internal"];
-    zone.insert(Ipv4Addr::new(172, 17, 0, 2), &names.map(str::to_owned));
-    zone
+    zone.insert([172, 17, 0, 2].into(), &names.map(str::to_owned));
+    Arc::new(zone)
+}
+
+fn view() -> View {
+    View::shared(zone(), HOST, &[])
 }
 
 pub(super) fn query(name: &str, kind: RecordType) -> Message {
@@ -25,7 +31,7 @@ pub(super) fn query(name: &str, kind: RecordType) -> Message {
 }
 
 fn reply(query: &Message) -> Message {
-    match answer(&zone(), &query.to_vec().unwrap()) {
+    match answer(&view(), &query.to_vec().unwrap()) {
         Answer::Reply(bytes) => Message::from_vec(&bytes).unwrap(),
         other => panic!("{other:?}"),
     }
@@ -87,27 +93,27 @@ fn addresses_of_the_range_have_names() {
     let foreign = query("8.8.8.8.in-addr.arpa.", RecordType::PTR)
         .to_vec()
         .unwrap();
-    assert_eq!(answer(&zone(), &foreign), Answer::Forward(512));
+    assert_eq!(answer(&view(), &foreign), Answer::Forward(512));
 }
 
 #[test]
 fn everything_else_goes_upstream() {
     let mut message = query("example.org.", RecordType::A);
     assert_eq!(
-        answer(&zone(), &message.to_vec().unwrap()),
+        answer(&view(), &message.to_vec().unwrap()),
         Answer::Forward(512)
     );
     let mut edns = Edns::new();
     edns.set_max_payload(1400);
     message.set_edns(edns);
     assert_eq!(
-        answer(&zone(), &message.to_vec().unwrap()),
+        answer(&view(), &message.to_vec().unwrap()),
         Answer::Forward(1400)
     );
     let mut chaos = query("web.", RecordType::TXT);
     chaos.queries[0].set_query_class(DNSClass::CH);
     assert_eq!(
-        answer(&zone(), &chaos.to_vec().unwrap()),
+        answer(&view(), &chaos.to_vec().unwrap()),
         Answer::Forward(512)
     );
 }
@@ -115,22 +121,24 @@ fn everything_else_goes_upstream() {
 #[test]
 fn stopped_container_is_unknown() {
     let zone = zone();
-    zone.remove(Ipv4Addr::new(172, 17, 0, 2));
+    let view = View::shared(zone.clone(), HOST, &[]);
+    zone.remove([172, 17, 0, 2].into());
     let bytes = query("web.", RecordType::A).to_vec().unwrap();
-    assert_eq!(answer(&zone, &bytes), Answer::Forward(512));
+    assert_eq!(answer(&view, &bytes), Answer::Forward(512));
 }
 
 #[test]
 fn two_containers_of_one_hostname_are_both_told() {
     let zone = zone();
-    zone.insert(Ipv4Addr::new(172, 17, 0, 3), &["web".to_owned()]);
+    let view = View::shared(zone.clone(), HOST, &[]);
+    zone.insert([172, 17, 0, 3].into(), &["web".to_owned()]);
     let bytes = query("web.", RecordType::A).to_vec().unwrap();
-    let Answer::Reply(both) = answer(&zone, &bytes) else {
+    let Answer::Reply(both) = answer(&view, &bytes) else {
         panic!("not ours")
     };
     assert_eq!(addresses(&Message::from_vec(&both).unwrap()).len(), 2);
-    zone.remove(Ipv4Addr::new(172, 17, 0, 2));
-    let Answer::Reply(one) = answer(&zone, &bytes) else {
+    zone.remove([172, 17, 0, 2].into());
+    let Answer::Reply(one) = answer(&view, &bytes) else {
         panic!("not ours")
     };
     let one = Message::from_vec(&one).unwrap();
@@ -139,7 +147,7 @@ fn two_containers_of_one_hostname_are_both_told() {
 
 #[test]
 fn nonsense_is_refused_and_responses_are_not_answered() {
-    let code = |bytes: &[u8]| match answer(&zone(), bytes) {
+    let code = |bytes: &[u8]| match answer(&view(), bytes) {
         Answer::Reply(reply) => Some(Message::from_vec(&reply).unwrap().metadata.response_code),
         _ => None,
     };
@@ -155,7 +163,7 @@ fn nonsense_is_refused_and_responses_are_not_answered() {
     assert_eq!(code(&none), Some(ResponseCode::FormErr), "no question");
     let mut response = good.clone();
     response[2] |= 0x80;
-    assert_eq!(answer(&zone(), &response), Answer::Drop);
+    assert_eq!(answer(&view(), &response), Answer::Drop);
     let mut status = good;
     status[2] |= 0x10;
     assert_eq!(
@@ -165,18 +173,66 @@ fn nonsense_is_refused_and_responses_are_not_answered() {
     );
 }
 
+#[test]
+fn own_name_server_sees_each_network_and_links_and_addresses_of_both_families() {
+    let front = Arc::new(Zone::new(
+        "Front",
+        vec![
+            "172.18.0.0/16".parse().unwrap(),
+            "fd00::/64".parse().unwrap(),
+        ],
+    ));
+    let names = ["db".to_owned(), "store".to_owned()];
+    front.insert([172, 18, 0, 3].into(), &names);
+    front.insert("fd00::3".parse().unwrap(), &names);
+    let view = View::own(HOST);
+    let links = HashMap::from([("mydb".to_owned(), "db".to_owned())]);
+    view.set(vec![zone(), front], links, &[]);
+    let ask = |name: &str, kind| match answer(&view, &query(name, kind).to_vec().unwrap()) {
+        Answer::Reply(bytes) => Message::from_vec(&bytes).unwrap(),
+        other => panic!("{name}: {other:?}"),
+    };
+    for name in ["db.", "store.", "mydb.", "db.front.", "DB.Front."] {
+        assert_eq!(
+            addresses(&ask(name, RecordType::A)),
+            [Ipv4Addr::new(172, 18, 0, 3)],
+            "{name}"
+        );
+        let six = ask(name, RecordType::AAAA);
+        assert_eq!(six.answers[0].data.to_string(), "fd00::3", "{name}");
+    }
+    assert_eq!(
+        addresses(&ask("web.bridge.", RecordType::A)),
+        [Ipv4Addr::new(172, 17, 0, 2)]
+    );
+    assert!(ask("web.", RecordType::AAAA).answers.is_empty());
+    let reverse = |name: &str| ask(name, RecordType::PTR).answers[0].data.to_string();
+    assert_eq!(reverse("3.0.18.172.in-addr.arpa."), "db.front.");
+    let nibbles = format!("3.{}0.0.d.f.ip6.arpa.", "0.".repeat(27));
+    assert_eq!(reverse(&nibbles), "db.front.");
+    let other = query("web.front.", RecordType::A).to_vec().unwrap();
+    assert_eq!(
+        answer(&view, &other),
+        Answer::Forward(512),
+        "web is not on that network"
+    );
+}
+
 proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-        answer(&zone(), &bytes);
+        answer(&view(), &bytes);
     }
 
     #[test]
     fn no_damaged_query_panics(
         damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         length in any::<prop::sample::Index>(),
+        six in any::<bool>(),
     ) {
-        let mut message = query("2.0.17.172.in-addr.arpa.", RecordType::PTR);
+        let nibbles = format!("2.{}0.0.d.f.ip6.arpa.", "0.".repeat(27));
+        let name = if six { nibbles.as_str() } else { "2.0.17.172.in-addr.arpa." };
+        let mut message = query(name, RecordType::PTR);
         message.set_edns(Edns::new());
         let mut bytes = message.to_vec().unwrap();
         for (place, value) in damage {
@@ -184,7 +240,7 @@ proptest! {
             bytes[place] = value;
         }
         bytes.truncate(length.index(bytes.len() + 1));
-        if let Answer::Reply(reply) = answer(&zone(), &bytes) {
+        if let Answer::Reply(reply) = answer(&view(), &bytes) {
             prop_assert_eq!(&reply[..2], &bytes[..2]);
             prop_assert!(reply[2] & 0x80 != 0);
         }

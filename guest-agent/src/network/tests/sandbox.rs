@@ -55,7 +55,7 @@ impl Sandbox {
         Options {
             uplink: crate::network::options::Uplink::Untouched,
             upstream: upstream.to_vec(),
-            ..Options::guest(&self.run)
+            ..Options::guest(self.run.join("root"), self.run.join("run"))
         }
     }
 
@@ -81,7 +81,7 @@ impl Sandbox {
     }
 
     pub(super) fn entries(&self, folder: &str) -> Vec<PathBuf> {
-        match fs::read_dir(self.run.join(folder)) {
+        match fs::read_dir(self.run.join("run").join(folder)) {
             Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
             Err(_) => Vec::new(),
         }
@@ -108,6 +108,7 @@ pub(super) fn request(name: &str, mode: NetworkMode) -> SetupRequest {
         id: id(name),
         names: vec![name.to_owned()],
         mode,
+        ..SetupRequest::default()
     }
 }
 

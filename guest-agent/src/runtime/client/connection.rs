@@ -197,6 +197,7 @@ async fn dispatch_replies(
                 }
                 Reply::Exited(status) => ShimEvent::Exited(status),
                 Reply::ExecExited { exec, status } => ShimEvent::ExecExited { exec, status },
+                Reply::OutOfMemory(kills) => ShimEvent::OutOfMemory(kills),
             };
             let _ = events.send(event);
         }

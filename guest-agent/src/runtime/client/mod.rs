@@ -36,6 +36,9 @@ pub(crate) enum ShimEvent {
         /// How it ended.
         status: ExitStatus,
     },
+    /// The kernel killed a process of the container for want of memory: so many
+    /// since the start. Comes at once on a connection made later.
+    OutOfMemory(u64),
     /// The shim is no longer there: deleted or killed.
     Gone,
 }

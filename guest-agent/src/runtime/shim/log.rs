@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::stdio::Output;
 use super::time::{now_ns, rfc3339};
-use crate::runtime::log_files::{LOG_FILE_SIZE, LOG_FILES, log_file};
+use crate::runtime::log_files::{LogLimits, log_file};
 
 /// The longest entry's text, bytes.
 const LONGEST: usize = 16 * 1024;
@@ -27,28 +27,23 @@ pub(super) struct Log {
     number: u64,
     /// Bytes of whole entries in the file.
     length: u64,
-    /// The most of them.
-    size: u64,
+    limits: LogLimits,
     /// What came after the last newline, of output and of error.
     partial: [Vec<u8>; 2],
     failed: bool,
 }
 
 impl Log {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Self::with_size(path, LOG_FILE_SIZE)
-    }
-
-    /// Opens a log whose files become only so long, bytes.
-    pub(super) fn with_size(path: &Path, size: u64) -> io::Result<Self> {
+    /// Opens a log, of which so much is kept.
+    pub(super) fn open(path: &Path, limits: LogLimits) -> io::Result<Self> {
         let file = append_to(path)?;
         let length = file.metadata()?.len();
         Ok(Self {
             path: path.to_owned(),
             file,
-            number: LOG_FILES - 1,
+            number: limits.files - 1,
             length,
-            size,
+            limits,
             partial: [Vec::new(), Vec::new()],
             failed: false,
         })
@@ -61,7 +56,7 @@ impl Log {
 
     /// Returns the number of the oldest file that there may be.
     pub(super) fn oldest(&self) -> u64 {
-        self.number - (LOG_FILES - 1)
+        self.number - (self.limits.files - 1)
     }
 
     /// Returns where the file of that number is now.
@@ -108,7 +103,7 @@ impl Log {
         let new = self.path.with_extension("new");
         let file = append_to(&new)?;
         file.set_len(0)?;
-        for age in (0..LOG_FILES - 1).rev() {
+        for age in (0..self.limits.files - 1).rev() {
             match fs::rename(log_file(&self.path, age), log_file(&self.path, age + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -133,15 +128,29 @@ impl Log {
         self.write(&entries);
     }
 
-    fn write(&mut self, entries: &[u8]) {
+    /// Writes entries to as many files as they need.
+    fn write(&mut self, mut entries: &[u8]) {
+        while !entries.is_empty() {
+            let room = self.limits.size.saturating_sub(self.length);
+            let fitting = whole_entries(entries, room);
+            let mut now = fitting;
+            if fitting == 0 && self.length > 0 {
+                // Rather too long than not written.
+                if let Err(error) = self.rotate() {
+                    eprintln!("a container's log cannot be put aside: {error}");
+                    now = entries.len();
+                }
+            } else if fitting == 0 {
+                now = first_entry(entries);
+            }
+            self.write_to_file(&entries[..now]);
+            entries = &entries[now..];
+        }
+    }
+
+    fn write_to_file(&mut self, entries: &[u8]) {
         if entries.is_empty() {
             return;
-        }
-        if self.length > 0 && self.length + entries.len() as u64 > self.size {
-            // Rather too long than not written.
-            if let Err(error) = self.rotate() {
-                eprintln!("a container's log cannot be put aside: {error}");
-            }
         }
         match self.file.write_all(entries) {
             Ok(()) => {
@@ -158,6 +167,19 @@ impl Log {
             }
         }
     }
+}
+
+/// Returns the length of the entries at the beginning that fit into so many bytes.
+fn whole_entries(entries: &[u8], room: u64) -> usize {
+    let room = usize::try_from(room).map_or(entries.len(), |room| room.min(entries.len()));
+    let newline = entries[..room].iter().rposition(|&byte| byte == b'\n');
+    newline.map_or(0, |at| at + 1)
+}
+
+/// Returns the length of the first entry.
+fn first_entry(entries: &[u8]) -> usize {
+    let newline = entries.iter().position(|&byte| byte == b'\n');
+    newline.map_or(entries.len(), |at| at + 1)
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
@@ -225,7 +247,7 @@ mod tests {
     fn logged(pieces: &[&[u8]]) -> Vec<(String, String)> {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("log");
-        let mut log = Log::open(&path).unwrap();
+        let mut log = Log::open(&path, LogLimits::default()).unwrap();
         for piece in pieces {
             log.append(Output::Stdout, piece);
         }
@@ -268,19 +290,22 @@ mod tests {
     fn only_the_latest_files_stay_each_of_whole_entries() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("log");
-        let size = 1000;
-        let mut log = Log::with_size(&path, size).unwrap();
+        let limits = LogLimits {
+            files: 3,
+            size: 1000,
+        };
+        let mut log = Log::open(&path, limits).unwrap();
         for number in 0..200 {
             log.append(Output::Stdout, format!("{number}\n").as_bytes());
         }
         assert_eq!(
             fs::read_dir(place.path()).unwrap().count() as u64,
-            LOG_FILES
+            limits.files
         );
         let mut numbers = Vec::new();
-        for age in (0..LOG_FILES).rev() {
+        for age in (0..limits.files).rev() {
             let text = fs::read_to_string(log_file(&path, age)).unwrap();
-            assert!(text.len() as u64 <= size);
+            assert!(text.len() as u64 <= limits.size);
             for line in text.lines() {
                 let entry: serde_json::Value = serde_json::from_str(line).unwrap();
                 let text = entry["log"].as_str().unwrap().trim();
@@ -292,10 +317,10 @@ mod tests {
         assert!(numbers.into_iter().eq(first..200));
         // Opened again it goes on where it was.
         drop(log);
-        let mut log = Log::with_size(&path, size).unwrap();
+        let mut log = Log::open(&path, limits).unwrap();
         let before = log.length();
         log.append(Output::Stdout, b"more\n");
-        assert!(log.length() > before || log.number() == LOG_FILES);
+        assert!(log.length() > before || log.number() == limits.files);
     }
 
     proptest! {

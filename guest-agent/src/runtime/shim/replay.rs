@@ -83,11 +83,19 @@ impl Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::log_files::LogLimits;
 
     #[test]
     fn a_replay_goes_on_through_the_files_of_a_log() {
         let place = tempfile::tempdir().unwrap();
-        let mut log = Log::with_size(&place.path().join("log"), 1000).unwrap();
+        let mut log = Log::open(
+            &place.path().join("log"),
+            LogLimits {
+                files: 5,
+                size: 1000,
+            },
+        )
+        .unwrap();
         let write = |log: &mut Log, numbers: std::ops::Range<u32>| {
             for number in numbers {
                 log.append(Output::Stderr, format!("{number}\n").as_bytes());

@@ -26,6 +26,10 @@ pub(crate) struct ContainerDescription {
     pub(crate) user: User,
     /// The host name.
     pub(crate) hostname: String,
+    /// The NIS domain name.
+    pub(crate) domainname: String,
+    /// Annotations of the specification.
+    pub(crate) annotations: HashMap<String, String>,
     /// Mounts beside the defaults, in order; one on a default's target replaces it.
     pub(crate) mounts: Vec<MountPoint>,
     /// Limits on each of its processes.
@@ -55,10 +59,14 @@ pub(crate) struct ContainerDescription {
     pub(crate) ipc: Namespace,
     /// Whose host name it has.
     pub(crate) uts: Namespace,
+    /// Below which cgroup it sees the hierarchy.
+    pub(crate) cgroup_namespace: Namespace,
     /// Kernel settings of its namespaces.
     pub(crate) sysctls: HashMap<String, String>,
     /// Devices beside Docker's defaults.
     pub(crate) devices: Vec<Device>,
+    /// Which devices beside those it may make and use.
+    pub(crate) device_rules: Vec<DeviceRule>,
     /// Its cgroup is its own to divide.
     pub(crate) delegated: bool,
     /// Its cgroup, absolute below the root of the hierarchy: `/wherry/<id>`.
@@ -127,6 +135,19 @@ pub(crate) struct Device {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+}
+
+/// What a container may do with some devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeviceRule {
+    /// `a` all, `b` block or `c` character devices.
+    pub(crate) kind: char,
+    /// `None`: every.
+    pub(crate) major: Option<u32>,
+    /// `None`: every.
+    pub(crate) minor: Option<u32>,
+    /// Of `rwm`.
+    pub(crate) access: String,
 }
 
 /// A container's network namespace.

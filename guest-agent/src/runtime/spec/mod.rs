@@ -19,8 +19,8 @@ use libcontainer::oci_spec::runtime::{
 };
 
 pub(crate) use description::{
-    ContainerDescription, Device, MountKind, MountPoint, Namespace, NetworkNamespace, SpecError,
-    User,
+    ContainerDescription, Device, DeviceRule, MountKind, MountPoint, Namespace, NetworkNamespace,
+    SpecError, User,
 };
 
 use super::protocol::{ExecSpec, TerminalSize};
@@ -77,6 +77,12 @@ pub(crate) fn container(description: &ContainerDescription) -> Result<Spec, Spec
         .build()?;
     if description.hostname.is_empty() || description.uts != Namespace::New {
         spec.set_hostname(None);
+    }
+    if !description.domainname.is_empty() {
+        spec.set_domainname(Some(description.domainname.clone()));
+    }
+    if !description.annotations.is_empty() {
+        spec.set_annotations(Some(description.annotations.clone()));
     }
     Ok(spec)
 }
@@ -186,7 +192,7 @@ fn namespaces(description: &ContainerDescription) -> Result<Vec<LinuxNamespace>,
         (LinuxNamespaceType::Ipc, &description.ipc),
         (LinuxNamespaceType::Uts, &description.uts),
         (LinuxNamespaceType::Mount, &Namespace::New),
-        (LinuxNamespaceType::Cgroup, &Namespace::New),
+        (LinuxNamespaceType::Cgroup, &description.cgroup_namespace),
     ] {
         let namespace = LinuxNamespaceBuilder::default().typ(kind);
         match wanted {
@@ -224,7 +230,29 @@ fn device_rules(description: &ContainerDescription) -> Result<Vec<LinuxDeviceCgr
             .access(device.permissions.clone());
         rules.push(rule.build()?);
     }
+    for rule in &description.device_rules {
+        rules.push(device_rule(rule)?);
+    }
     Ok(rules)
+}
+
+fn device_rule(rule: &DeviceRule) -> Result<LinuxDeviceCgroup, SpecError> {
+    let kind = match rule.kind {
+        'b' => LinuxDeviceType::B,
+        'c' => LinuxDeviceType::C,
+        _ => LinuxDeviceType::A,
+    };
+    let mut built = LinuxDeviceCgroupBuilder::default()
+        .allow(true)
+        .typ(kind)
+        .access(rule.access.clone());
+    if let Some(major) = rule.major {
+        built = built.major(i64::from(major));
+    }
+    if let Some(minor) = rule.minor {
+        built = built.minor(i64::from(minor));
+    }
+    Ok(built.build()?)
 }
 
 fn devices(description: &ContainerDescription) -> Result<Vec<LinuxDevice>, SpecError> {

@@ -8,7 +8,7 @@ use wherry_proto::frame::{Kind, MAX_PAYLOAD, write_bytes, write_frame};
 use wherry_proto::v1::LogsStream;
 
 use super::{Agent, Connection, accept, refuse};
-use crate::container::{Changes, Entry, LogReader, Status as ContainerStatus};
+use crate::container::{Changes, Entry, LogReader, Status as ContainerStatus, keeps_log};
 
 /// Bytes of one stream's lines that go out as one frame.
 const BATCH: usize = 64 * 1024;
@@ -26,6 +26,11 @@ pub(super) async fn serve(
     };
     if !request.stdout && !request.stderr {
         let status = Status::invalid_argument("you must choose at least one stream");
+        return refuse(&mut connection, &status).await;
+    }
+    if !keeps_log(container.record().spec.log.as_ref()) {
+        let status =
+            Status::failed_precondition("configured logging driver does not support reading");
         return refuse(&mut connection, &status).await;
     }
     accept(&mut connection).await?;

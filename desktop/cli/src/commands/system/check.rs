@@ -63,6 +63,7 @@ fn summary(checked: &CheckResponse) -> String {
         count(checked.layers, "layer"),
         count(checked.containers, "container"),
         count(checked.volumes, "volume"),
+        count(checked.networks, "network"),
     ]
     .join(", ");
     let (found, repaired) = (

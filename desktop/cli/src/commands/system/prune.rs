@@ -3,8 +3,8 @@
 use tonic::Code;
 use wherry_client::size;
 use wherry_proto::v1::{
-    ContainerUsage, DiskUsageRequest, DiskUsageResponse, Image, PruneVolumesRequest,
-    RemoveContainerRequest, RemoveImageRequest,
+    ContainerUsage, DiskUsageRequest, DiskUsageResponse, Image, PruneNetworksRequest,
+    PruneVolumesRequest, RemoveContainerRequest, RemoveImageRequest,
 };
 
 use super::df::is_stopped;
@@ -117,9 +117,11 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
     let images = prune_images(&connection, arguments, &usage(&connection).await?).await?;
     let after = usage(&connection).await?;
     reclaimed += before.layers.saturating_sub(after.layers);
+    let networks = prune_networks(&connection, arguments).await?;
     let mut text = String::new();
     for (what, gone) in [
         ("Containers", containers),
+        ("Networks", networks),
         ("Volumes", volumes),
         ("Images", images),
     ] {
@@ -136,7 +138,11 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn warning(arguments: &Arguments) -> String {
-    let mut lines = vec!["This will remove:", "  - all stopped containers"];
+    let mut lines = vec![
+        "This will remove:",
+        "  - all stopped containers",
+        "  - all networks not used by at least one container",
+    ];
     if arguments.volumes {
         lines.push("  - all anonymous volumes not used by at least one container");
     }
@@ -147,6 +153,23 @@ fn warning(arguments: &Arguments) -> String {
     });
     lines.push("");
     lines.join("\n")
+}
+
+/// Removes the networks that no container has; returns their names.
+async fn prune_networks(
+    connection: &Connection,
+    arguments: &Arguments,
+) -> Result<Vec<String>, Failure> {
+    let mut request = PruneNetworksRequest::default();
+    for filter in &arguments.filter {
+        match filter {
+            Filter::Until(time) => request.until_ns = *time,
+            Filter::Label(true, label) => request.labels.push(label.clone()),
+            Filter::Label(false, label) => request.without_labels.push(label.clone()),
+        }
+    }
+    let pruned = connection.networks().prune(request).await?;
+    Ok(pruned.into_inner().removed)
 }
 
 async fn usage(connection: &Connection) -> Result<DiskUsageResponse, Failure> {

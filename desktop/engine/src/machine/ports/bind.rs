@@ -17,13 +17,15 @@ const BACKLOG: i32 = 1024;
 const CHOICES: usize = 16;
 
 /// A port to publish, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Wish {
     pub(super) container_port: u16,
     pub(super) protocol: Protocol,
+    /// Where a container in the guest's own network listens.
+    pub(super) container_address: Option<IpAddr>,
     address: Option<IpAddr>,
-    /// 0: any.
-    port: u16,
+    /// The first and last port of which a free one is taken; 0: any.
+    ports: (u16, u16),
 }
 
 impl TryFrom<&PublishedPort> for Wish {
@@ -31,6 +33,13 @@ impl TryFrom<&PublishedPort> for Wish {
 
     fn try_from(port: &PublishedPort) -> Result<Self, PortError> {
         let number = |number: u32| u16::try_from(number).map_err(|_| PortError::Number { number });
+        let address = |text: &str| match text {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| PortError::Address {
+                text: text.to_owned(),
+            }),
+        };
+        let first = number(port.host_port)?;
         Ok(Self {
             container_port: match number(port.container_port)? {
                 0 => return Err(PortError::Number { number: 0 }),
@@ -45,22 +54,41 @@ impl TryFrom<&PublishedPort> for Wish {
                     });
                 }
             },
-            address: match port.host_address.as_str() {
-                "" => None,
-                text => Some(text.parse().map_err(|_| PortError::Address {
-                    text: text.to_owned(),
-                })?),
+            container_address: address(&port.container_address)?,
+            address: address(&port.host_address)?,
+            ports: match number(port.host_port_last)? {
+                0 => (first, first),
+                last if first > 0 && last >= first => (first, last),
+                last => return Err(PortError::Range { first, last }),
             },
-            port: number(port.host_port)?,
         })
+    }
+}
+
+impl Wish {
+    /// Returns where to bind: what was named, else the default, which on the
+    /// loopback and on all addresses is both IPv4 and IPv6.
+    fn addresses(&self, default: IpAddr) -> (IpAddr, Option<IpAddr>) {
+        match (self.address, default) {
+            (Some(address), _) => (address, None),
+            (None, IpAddr::V4(Ipv4Addr::LOCALHOST)) => (default, Some(Ipv6Addr::LOCALHOST.into())),
+            (None, IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => {
+                (default, Some(Ipv6Addr::UNSPECIFIED.into()))
+            }
+            (None, _) => (default, None),
+        }
+    }
+
+    /// Returns how many descriptors the port takes.
+    pub(super) fn descriptors(&self, default: IpAddr) -> u64 {
+        1 + u64::from(self.addresses(default).1.is_some())
     }
 }
 
 /// The sockets of one published port.
 pub(super) struct Bound {
     pub(super) wish: Wish,
-    pub(super) address: SocketAddr,
-    pub(super) sockets: Vec<HostSocket>,
+    pub(super) sockets: Vec<(SocketAddr, HostSocket)>,
 }
 
 /// A socket that waits for clients.
@@ -70,56 +98,71 @@ pub(super) enum HostSocket {
 }
 
 impl Bound {
-    /// Returns the port as it was bound.
-    pub(super) fn published(&self) -> PublishedPort {
-        PublishedPort {
+    /// Returns the port as it was bound, once for each address.
+    pub(super) fn published(&self) -> Vec<PublishedPort> {
+        let published = |(address, _): &(SocketAddr, HostSocket)| PublishedPort {
             container_port: self.wish.container_port.into(),
-            protocol: match self.wish.protocol {
-                Protocol::Tcp => "tcp",
-                Protocol::Udp => "udp",
-            }
-            .to_owned(),
-            host_address: self.address.ip().to_string(),
-            host_port: self.address.port().into(),
-        }
+            protocol: self.wish.protocol.name().to_owned(),
+            host_address: address.ip().to_string(),
+            host_port: address.port().into(),
+            host_port_last: 0,
+            container_address: self
+                .wish
+                .container_address
+                .map_or_else(String::new, |address| address.to_string()),
+        };
+        self.sockets.iter().map(published).collect()
     }
 }
 
-/// Binds a port. Where no address is wished for, on the loopback of IPv4, and
-/// on that of IPv6 too if the host has one.
-pub(super) fn bind(wish: Wish) -> Result<Bound, PortError> {
-    let Some(address) = wish.address else {
-        return bind_loopback(wish);
+/// Binds a port. To be called in a runtime.
+pub(super) fn bind(wish: Wish, default: IpAddr) -> Result<Bound, PortError> {
+    let (first, last) = wish.ports;
+    let choices = match first {
+        0 => CHOICES,
+        first => usize::from(last - first) + 1,
     };
-    let (address, socket) = bind_one(&wish, SocketAddr::new(address, wish.port))?;
-    Ok(Bound {
-        wish,
-        address,
-        sockets: vec![socket],
-    })
+    let mut port = first;
+    for left in (0..choices).rev() {
+        match bind_both(&wish, wish.addresses(default), port) {
+            Ok(sockets) => return Ok(Bound { wish, sockets }),
+            Err(PortError::Taken { .. }) if left > 0 => {
+                port = port.saturating_add((first > 0).into())
+            }
+            Err(PortError::Taken { address, .. }) if first != last => {
+                return Err(PortError::AllTaken {
+                    first,
+                    last,
+                    address: address.ip(),
+                });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(PortError::Range { first, last })
 }
 
-fn bind_loopback(wish: Wish) -> Result<Bound, PortError> {
-    let mut choices = if wish.port == 0 { CHOICES } else { 1 };
-    loop {
-        choices -= 1;
-        let wished = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), wish.port);
-        let (address, socket) = bind_one(&wish, wished)?;
-        let mut sockets = vec![socket];
-        let second = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port());
-        match bind_one(&wish, second) {
-            Ok((_, socket)) => sockets.push(socket),
-            Err(PortError::Taken { .. }) if choices > 0 => continue,
-            Err(error @ PortError::Taken { .. }) => return Err(error),
+fn bind_both(
+    wish: &Wish,
+    (address, second): (IpAddr, Option<IpAddr>),
+    port: u16,
+) -> Result<Vec<(SocketAddr, HostSocket)>, PortError> {
+    let (address, socket) = bind_one(wish, SocketAddr::new(address, port))?;
+    let mut sockets = vec![(address, socket)];
+    if let Some(second) = second {
+        match bind_one(wish, SocketAddr::new(second, address.port())) {
+            Ok(bound) => sockets.push(bound),
             // A host without IPv6.
-            Err(_) => {}
+            Err(PortError::NotHere { .. }) => {}
+            Err(error) => return Err(error),
         }
-        return Ok(Bound {
-            wish,
-            address,
-            sockets,
-        });
     }
+    Ok(sockets)
+}
+
+/// Binds sockets again that were lost.
+pub(super) fn bind_again(wish: &Wish, address: SocketAddr) -> Result<HostSocket, PortError> {
+    bind_one(wish, address).map(|(_, socket)| socket)
 }
 
 fn bind_one(wish: &Wish, address: SocketAddr) -> Result<(SocketAddr, HostSocket), PortError> {
@@ -128,8 +171,7 @@ fn bind_one(wish: &Wish, address: SocketAddr) -> Result<(SocketAddr, HostSocket)
             address,
             protocol: wish.protocol,
             container_port: wish.container_port,
-            owner: platform::port_owner(wish.protocol, address)
-                .unwrap_or_else(|| "another program".to_owned()),
+            owner: None,
         },
         io::ErrorKind::PermissionDenied => PortError::Privileged {
             address,
@@ -137,6 +179,10 @@ fn bind_one(wish: &Wish, address: SocketAddr) -> Result<(SocketAddr, HostSocket)
             container_port: wish.container_port,
         },
         io::ErrorKind::AddrNotAvailable => PortError::NotHere {
+            address: address.ip(),
+        },
+        // EAFNOSUPPORT: the host's kernel has no IPv6.
+        _ if address.is_ipv6() && platform::has_no_family(&source) => PortError::NotHere {
             address: address.ip(),
         },
         _ => PortError::Other { address, source },

@@ -2,20 +2,24 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wherry_proto::STREAM_PORT;
-use wherry_proto::v1::{PortStream, PublishRequest, PublishedPort};
+use wherry_proto::v1::{PortStream, PublishRequest, PublishResponse, PublishedPort};
 
-use super::bind::{Bound, HostSocket, Wish, bind};
+use super::bind::{Wish, bind};
 use super::error::PortError;
-use super::{tcp, udp};
-use crate::platform::Protocol;
+use super::open::OpenPort;
+use super::udp::Budget;
+use crate::platform;
 use crate::vm::{GuestStream, Vm};
+
+/// Descriptors that are left for everything but listening sockets.
+const SPARE_DESCRIPTORS: u64 = 512;
 
 /// Opens a new stream to the agent.
 pub(super) type Dial =
@@ -25,97 +29,199 @@ pub(super) type Dial =
 #[derive(Clone)]
 pub(super) struct Route {
     pub(super) dial: Dial,
-    pub(super) target: PortStream,
+    pub(super) target: Arc<PortStream>,
     /// Ends the connections, which go on when the port is closed.
     pub(super) end: CancellationToken,
+    /// What the UDP flows of all ports have together.
+    pub(super) budget: Budget,
 }
 
 /// The published ports of all containers. Dropping it closes them and their
 /// connections.
 pub(in crate::machine) struct Ports {
     dial: Dial,
-    published: Mutex<HashMap<String, Published>>,
+    /// Where ports listen that name no address.
+    address: IpAddr,
+    pub(super) published: Mutex<HashMap<String, Published>>,
+    budget: Budget,
+    pub(super) woken: Notify,
     end: CancellationToken,
     _end: DropGuard,
 }
 
-struct Published {
+/// A container's ports.
+#[derive(Default)]
+pub(super) struct Published {
     wishes: Vec<Wish>,
-    ports: Vec<PublishedPort>,
-    listeners: Vec<JoinHandle<()>>,
+    pub(super) open: Vec<OpenPort>,
 }
 
-impl Drop for Published {
-    fn drop(&mut self) {
-        self.listeners.iter().for_each(JoinHandle::abort);
+impl Published {
+    fn ports(&self) -> Vec<PublishedPort> {
+        self.open.iter().flat_map(OpenPort::published).collect()
+    }
+
+    /// Takes the ports that are open as they are wished for, and returns the
+    /// wishes that none of them meets.
+    fn take(&mut self, wishes: &[Wish]) -> (Vec<OpenPort>, Vec<Wish>) {
+        let mut present: HashMap<_, Vec<_>> = HashMap::new();
+        for port in self.open.drain(..) {
+            present.entry(port.wish().clone()).or_default().push(port);
+        }
+        let (mut kept, mut missing) = (Vec::new(), Vec::new());
+        for wish in wishes {
+            match present.get_mut(wish).and_then(Vec::pop) {
+                Some(port) => kept.push(port),
+                None => missing.push(wish.clone()),
+            }
+        }
+        self.open.extend(present.into_values().flatten());
+        (kept, missing)
     }
 }
 
 impl Ports {
-    pub(in crate::machine) fn new(vm: &Arc<dyn Vm>) -> Self {
+    /// `address` is where ports listen that name none.
+    pub(in crate::machine) fn new(vm: &Arc<dyn Vm>, address: IpAddr) -> Self {
         // Weak, so that a connection does not keep the VM.
         let vm = Arc::downgrade(vm);
-        Self::with(Arc::new(move || match vm.upgrade() {
+        let dial: Dial = Arc::new(move || match vm.upgrade() {
             Some(vm) => vm.connect(STREAM_PORT),
             None => Box::pin(async { Err(io::ErrorKind::NotConnected.into()) }),
-        }))
+        });
+        Self::with(dial, address)
     }
 
-    fn with(dial: Dial) -> Self {
+    pub(super) fn with(dial: Dial, address: IpAddr) -> Self {
         let end = CancellationToken::new();
         Self {
             dial,
+            address,
             published: Mutex::default(),
+            budget: Budget::default(),
+            woken: Notify::new(),
             _end: end.clone().drop_guard(),
             end,
         }
     }
 
-    /// Binds a container's ports, all or none. The same container with the same
-    /// ports again is the same answer; with others, they replace the old ones.
+    /// Binds a container's ports: all or none, or at best effort what can be
+    /// bound. The same container with the same ports again is the same answer;
+    /// with others, those that it has already stay, and the rest is closed.
     pub(in crate::machine) async fn publish(
         &self,
-        container: &str,
-        ports: &[PublishedPort],
-    ) -> Result<Vec<PublishedPort>, tonic::Status> {
-        let wishes = ports
-            .iter()
-            .map(Wish::try_from)
-            .collect::<Result<Vec<_>, _>>()?;
-        let replaced = {
-            let mut published = self.lock();
-            match published.get(container) {
-                Some(present) if present.wishes == wishes => return Ok(present.ports.clone()),
-                _ => published.remove(container),
+        request: &PublishRequest,
+    ) -> Result<PublishResponse, tonic::Status> {
+        let container = &request.container;
+        let mut problems = Vec::new();
+        let mut wishes = Vec::with_capacity(request.ports.len());
+        for port in &request.ports {
+            match Wish::try_from(port) {
+                Ok(wish) => wishes.push(wish),
+                Err(error) if request.best_effort => problems.push(error.to_string()),
+                Err(error) => return Err(error.into()),
             }
+        }
+        let present = self.lock().remove(container);
+        let mut present = match present {
+            Some(present) if present.wishes == wishes && !request.best_effort => {
+                let ports = present.ports();
+                self.lock().insert(container.clone(), present);
+                return Ok(PublishResponse { ports, problems });
+            }
+            present => present.unwrap_or_default(),
         };
-        close(replaced).await;
-        let mut published = self.lock();
-        let bound = wishes
-            .iter()
-            .cloned()
-            .map(bind)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| name_container(error, &published))?;
-        let ports: Vec<_> = bound.iter().map(Bound::published).collect();
-        let listeners = bound
+        let (mut open, missing) = present.take(&wishes);
+        close(present.open).await;
+        let (opened, failures) = self.open(container, missing, request.best_effort).await?;
+        open.extend(opened);
+        let mut failures = failures.into_iter().map(|error| self.name_owner(error));
+        if !request.best_effort
+            && let Some(error) = failures.next()
+        {
+            close(open).await;
+            return Err(error.into());
+        }
+        problems.extend(failures.map(|error| error.to_string()));
+        let entry = Published { wishes, open };
+        let ports = entry.ports();
+        let overtaken = self.lock().insert(container.clone(), entry);
+        close(overtaken.unwrap_or_default().open).await;
+        Ok(PublishResponse { ports, problems })
+    }
+
+    /// Binds and serves ports, on a thread where thousands of them keep nobody
+    /// waiting, and up to the first that cannot be bound unless `all` are to be
+    /// tried.
+    async fn open(
+        &self,
+        container: &str,
+        wishes: Vec<Wish>,
+        all: bool,
+    ) -> Result<(Vec<OpenPort>, Vec<PortError>), PortError> {
+        let address = self.address;
+        let wanted: u64 = wishes.iter().map(|wish| wish.descriptors(address)).sum();
+        let limit = platform::open_file_limit();
+        let taken: u64 = {
+            let published = self.lock();
+            let open = published.values().flat_map(|published| &published.open);
+            open.map(OpenPort::descriptors).sum()
+        };
+        if wanted > 0 && taken + wanted + SPARE_DESCRIPTORS > limit {
+            return Err(PortError::Descriptors {
+                ports: wishes.len(),
+                wanted,
+                limit,
+            });
+        }
+        let routes: Vec<_> = wishes
             .into_iter()
-            .flat_map(|bound| self.listen(container, bound))
+            .map(|wish| (self.route(container, &wish), wish))
             .collect();
-        let entry = Published {
-            wishes,
-            ports: ports.clone(),
-            listeners,
-        };
-        published.insert(container.to_owned(), entry);
-        Ok(ports)
+        let bound = tokio::task::spawn_blocking(move || {
+            let (mut open, mut failures) = (Vec::with_capacity(routes.len()), Vec::new());
+            for (route, wish) in routes {
+                match bind(wish, address) {
+                    Ok(bound) => open.push(OpenPort::serve(bound, route)),
+                    Err(error) => failures.push(error),
+                }
+                if !all && !failures.is_empty() {
+                    break;
+                }
+            }
+            (open, failures)
+        });
+        Ok(bound.await?)
+    }
+
+    #[cfg(test)]
+    fn shorten_flows(&mut self, unreplied: std::time::Duration, replied: std::time::Duration) {
+        self.budget.unreplied = unreplied;
+        self.budget.replied = replied;
+    }
+
+    fn route(&self, container: &str, wish: &Wish) -> Route {
+        Route {
+            dial: self.dial.clone(),
+            target: Arc::new(PortStream {
+                container: container.to_owned(),
+                port: wish.container_port.into(),
+                protocol: wish.protocol.name().to_owned(),
+                address: wish
+                    .container_address
+                    .map_or_else(String::new, |address| address.to_string()),
+                check: false,
+            }),
+            end: self.end.clone(),
+            budget: self.budget.clone(),
+        }
     }
 
     /// Closes a container's listening ports, and returns when they can be bound
     /// again. Connections that stand go on.
     pub(in crate::machine) async fn unpublish(&self, container: &str) {
         let removed = self.lock().remove(container);
-        close(removed).await;
+        close(removed.unwrap_or_default().open).await;
     }
 
     pub(in crate::machine) fn list(&self) -> Vec<PublishRequest> {
@@ -123,81 +229,66 @@ impl Ports {
             .iter()
             .map(|(container, published)| PublishRequest {
                 container: container.clone(),
-                ports: published.ports.clone(),
+                ports: published.ports(),
+                best_effort: false,
             })
             .collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Published>> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Published>> {
         self.published
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn listen(&self, container: &str, bound: Bound) -> Vec<JoinHandle<()>> {
-        let route = Route {
-            dial: self.dial.clone(),
-            target: PortStream {
-                container: container.to_owned(),
-                port: bound.wish.container_port.into(),
-                protocol: bound.published().protocol,
-            },
-            end: self.end.clone(),
+    /// Names who has the port: a container of ours, or a program.
+    fn name_owner(&self, error: PortError) -> PortError {
+        let PortError::Taken {
+            address,
+            protocol,
+            container_port,
+            ..
+        } = error
+        else {
+            return error;
         };
-        let serve = |socket| match socket {
-            HostSocket::Tcp(listener) => tokio::spawn(tcp::serve(listener, route.clone())),
-            HostSocket::Udp(socket) => tokio::spawn(udp::serve(socket, route.clone())),
-        };
-        bound.sockets.into_iter().map(serve).collect()
-    }
-}
-
-async fn close(published: Option<Published>) {
-    let Some(mut published) = published else {
-        return;
-    };
-    let listeners = std::mem::take(&mut published.listeners);
-    listeners.iter().for_each(JoinHandle::abort);
-    for listener in listeners {
-        // The socket is closed when its task has ended.
-        let _ = listener.await;
-    }
-}
-
-/// Names the container where it is one of ours that has the port.
-fn name_container(error: PortError, published: &HashMap<String, Published>) -> PortError {
-    let PortError::Taken {
-        address,
-        protocol,
-        container_port,
-        owner,
-    } = error
-    else {
-        return error;
-    };
-    let has = |entry: &Published| {
-        entry
-            .ports
-            .iter()
-            .any(|port| same_port(port, address, protocol))
-    };
-    let owner = published
-        .iter()
-        .find(|(_, entry)| has(entry))
-        .map_or(owner, |(container, _)| {
+        let published = self.lock();
+        let ours = published.iter().find(|(_, entry)| {
+            let open = entry
+                .open
+                .iter()
+                .filter(|port| port.wish().protocol == protocol);
+            open.flat_map(OpenPort::addresses)
+                .any(|bound| conflict(bound, address))
+        });
+        let ours = ours.map(|(container, _)| {
             format!("container {}", container.get(..12).unwrap_or(container))
         });
-    PortError::Taken {
-        address,
-        protocol,
-        container_port,
-        owner,
+        drop(published);
+        PortError::Taken {
+            address,
+            protocol,
+            container_port,
+            owner: ours.or_else(|| platform::port_owner(protocol, address)),
+        }
     }
 }
 
-fn same_port(port: &PublishedPort, address: SocketAddr, protocol: Protocol) -> bool {
-    port.host_port == u32::from(address.port())
-        && (port.protocol == "udp") == (protocol == Protocol::Udp)
+async fn close(ports: Vec<OpenPort>) {
+    // All at once, then one after the other until each has ended.
+    let closing: Vec<_> = ports.into_iter().map(OpenPort::close).collect();
+    for ended in closing {
+        ended.await;
+    }
+}
+
+/// Tells whether one address keeps another from being bound.
+fn conflict(bound: SocketAddr, wanted: SocketAddr) -> bool {
+    bound.port() == wanted.port()
+        && bound.is_ipv4() == wanted.is_ipv4()
+        && (bound.ip() == wanted.ip()
+            || bound.ip().is_unspecified()
+            || wanted.ip().is_unspecified())
 }
 
 #[cfg(test)]

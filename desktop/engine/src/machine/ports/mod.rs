@@ -2,8 +2,10 @@
 //! agent, which connects inside the container's network.
 
 mod bind;
+mod check;
 mod error;
 mod listeners;
+mod open;
 mod tcp;
 mod udp;
 

@@ -28,6 +28,10 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How long the container's side may take to connect.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Pauses between attempts to open a stream, which double: five, 3 s together.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_millis(3200);
+
 /// Why a connection did not go through.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PortStreamError {
@@ -67,7 +71,8 @@ pub(super) async fn serve(listener: TcpListener, route: Route) {
 
 async fn connect(client: &TcpStream, route: &Route) {
     let _ = client.set_nodelay(true);
-    let opened = tokio::time::timeout(CONNECT_DEADLINE, open(&route.dial, &route.target)).await;
+    let opened = open_patiently(&route.dial, &route.target);
+    let opened = tokio::time::timeout(CONNECT_DEADLINE, opened).await;
     let carried = match opened {
         Ok(Ok(guest)) => carry(client, guest).await,
         Ok(Err(error)) => Err(error),
@@ -77,6 +82,27 @@ async fn connect(client: &TcpStream, route: &Route) {
         tracing::debug!(container = route.target.container, port = route.target.port, %error,
             "a published port's connection ended early");
         reset(client);
+    }
+}
+
+/// Opens the stream for one connection, again where the guest is too busy to
+/// take it, or its agent is just being started anew. Nothing of the client's has
+/// been sent until then.
+async fn open_patiently(
+    dial: &Dial,
+    target: &PortStream,
+) -> Result<Box<dyn GuestStream>, PortStreamError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match open(dial, target).await {
+            Err(PortStreamError::Io(_) | PortStreamError::Frame(FrameError::CutOff))
+                if pause < LAST_PAUSE =>
+            {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            opened => return opened,
+        }
     }
 }
 

@@ -60,7 +60,10 @@ impl Server {
             ));
         }
         let log = match &config.log {
-            Some(path) => Some(Log::open(path).map_err(io_failure("opening the container's log"))?),
+            Some(path) => Some(
+                Log::open(path, config.log_limits)
+                    .map_err(io_failure("opening the container's log"))?,
+            ),
             None => None,
         };
         let (stdio, streams, console) =
@@ -196,6 +199,9 @@ impl Server {
         task.pid = Some(made.pid).filter(|_| exit.is_none());
         task.exit = exit;
         self.status = ShimStatus::Created;
+        // None where this hierarchy has no memory controller.
+        self.memory = self.cgroup().and_then(|cgroup| cgroup.memory_events().ok());
+        self.look_at_memory();
         Ok(Answer::Pid(made.pid.unsigned_abs()))
     }
 

@@ -15,8 +15,8 @@ use super::memory::release_program;
 use super::stdio::{Output, Stdio};
 use super::task::Task;
 use super::time::now_ns;
-use crate::runtime::Cgroup;
 use crate::runtime::protocol::{ExitStatus, Reply, ShimConfig, ShimStatus};
+use crate::runtime::{Cgroup, MemoryEvents};
 
 mod making;
 mod requests;
@@ -35,6 +35,7 @@ const QUIET: Duration = Duration::from_secs(2);
 enum Source {
     Listener,
     Signals,
+    Memory,
     Connection(usize),
     Making(usize),
     Input(usize),
@@ -56,6 +57,10 @@ pub(super) struct Server {
     tasks: Vec<Task>,
     making: Vec<Making>,
     made: u64,
+    /// What tells of the container's memory while there is its cgroup.
+    memory: Option<MemoryEvents>,
+    /// Processes of it that the kernel killed for want of memory.
+    oom_kills: u64,
     /// Processes that ended before it was known whose they are.
     unclaimed: Vec<(i32, ExitStatus)>,
     /// When to give back memory.
@@ -82,6 +87,8 @@ impl Server {
             tasks: vec![Task::new(None, Stdio::awaited(), false)],
             making: Vec::new(),
             made: 0,
+            memory: None,
+            oom_kills: 0,
             unclaimed: Vec::new(),
             release_at: None,
             buffer: vec![0; BUFFER],
@@ -124,6 +131,9 @@ impl Server {
             add(Source::Listener, listener.as_fd(), readable);
         }
         add(Source::Signals, self.signals.as_fd(), readable);
+        if let Some(memory) = &self.memory {
+            add(Source::Memory, memory.as_fd(), PollFlags::POLLPRI);
+        }
         for (at, connection) in self.connections.iter().enumerate() {
             let mut flags = readable;
             flags.set(writable, connection.wants_to_write());
@@ -178,6 +188,7 @@ impl Server {
                 while let Ok(Some(_)) = self.signals.read_signal() {}
                 self.reap();
             }
+            Source::Memory => self.look_at_memory(),
             Source::Connection(at) => {
                 self.connections[at].flush();
                 for (request, descriptor) in self.connections[at].receive() {
@@ -209,6 +220,9 @@ impl Server {
         while let Some(Ok((socket, _))) = self.listener.as_ref().map(UnixListener::accept) {
             self.connected += 1;
             if let Ok(mut connection) = Connection::new(self.connected, socket) {
+                if self.oom_kills > 0 {
+                    connection.send(&Reply::OutOfMemory(self.oom_kills));
+                }
                 if let Some(exit) = self.exit {
                     connection.send(&Reply::Exited(exit));
                 }
@@ -220,11 +234,12 @@ impl Server {
     /// Takes the exit statuses of processes that ended.
     fn reap(&mut self) {
         while let Some((pid, code, signal)) = ended_child() {
+            // Poll may not have told of what ended it yet.
+            self.look_at_memory();
             let status = ExitStatus {
                 code,
                 signal,
-                // A shell whose command the kernel killed ends by itself.
-                oom_killed: code != 0 && self.oom_killed(),
+                oom_kills: self.oom_kills,
                 finished_ns: now_ns(),
             };
             let task = self.tasks.iter_mut().find(|task| task.pid == Some(pid));
@@ -237,8 +252,21 @@ impl Server {
         }
     }
 
-    fn oom_killed(&self) -> bool {
-        self.cgroup().is_some_and(|cgroup| cgroup.oom_killed())
+    /// Tells those connected when the kernel has killed more of the container's
+    /// processes for want of memory. Not the first one's end tells so: it may
+    /// live on, as a shell does whose command was killed.
+    fn look_at_memory(&mut self) {
+        match self.memory.as_ref().map(MemoryEvents::kills) {
+            Some(Ok(kills)) if kills > self.oom_kills => {
+                self.oom_kills = kills;
+                for connection in &mut self.connections {
+                    connection.send(&Reply::OutOfMemory(kills));
+                }
+            }
+            // Removed, and ready for ever.
+            Some(Err(_)) => self.memory = None,
+            _ => {}
+        }
     }
 
     fn cgroup(&self) -> Option<Cgroup> {

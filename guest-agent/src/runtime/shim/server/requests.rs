@@ -173,6 +173,7 @@ impl Server {
                 "a process is being made in the container",
             ));
         }
+        self.memory = None;
         if let Some(cgroup) = self.cgroup() {
             cgroup
                 .remove()

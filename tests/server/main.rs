@@ -1,13 +1,13 @@
-//! The server inside the guest for the figures of published ports. Compiled by
-//! the benchmark with plain `rustc`, without crates, so that it runs in an empty
-//! image.
+//! The server inside the guest for the tests and figures of published ports.
+//! Compiled with plain `rustc`, without crates, so that it runs in an empty image.
 //!
 //! Port 5001 counts what comes and says how much it was, 5002 sends
 //! as many bytes as an 8-byte number in little endian asks for, 5003 echoes, 5004
-//! closes at once.
+//! closes at once. Of datagrams, 5005 echoes them behind the two bytes of the
+//! client's port.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
 const CHUNK: usize = 256 << 10;
@@ -26,6 +26,14 @@ fn main() {
             })
         })
         .collect();
+    let socket = UdpSocket::bind(("0.0.0.0", 5005)).unwrap();
+    let mut buffer = vec![0; 65_535];
+    while let Ok((length, client)) = socket.recv_from(&mut buffer[2..]) {
+        buffer[..2].copy_from_slice(&client.port().to_be_bytes());
+        // The largest has no room for the port.
+        let length = (length + 2).min(65_507);
+        let _ = socket.send_to(&buffer[..length], client);
+    }
     for thread in threads {
         thread.join().unwrap();
     }

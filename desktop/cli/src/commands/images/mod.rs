@@ -1,22 +1,40 @@
 //! `wherry images`
 
+mod filter;
+
 use std::time::SystemTime;
 
 use wherry_proto::v1::{Image, ListImagesRequest};
 
 use crate::connection::Connection;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::output::{self, Listing};
+use filter::{Filter, Filters};
 
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  wherry images\n  wherry images nginx\n  wherry images --format '{{.Repository}}:{{.Tag}} {{.Size}}'\n\n\
-                        Fields: .Repository .Tag .ID .CreatedSince .CreatedAt .Size .Digest"
+    after_help = "Examples:\n  wherry images\n  wherry images nginx\n  wherry images --digests --filter dangling=true\n  wherry images --format '{{.Repository}}:{{.Tag}} {{.Size}}'\n\n\
+                        Filters: dangling=BOOL label=KEY[=VALUE] label!=KEY[=VALUE] reference=PATTERN\n         before=IMAGE since=IMAGE until=TIME\nFields: .Repository .Tag .ID .CreatedSince .CreatedAt .Size .Digest"
 )]
 pub(crate) struct Arguments {
     /// Show the images of this name alone
     #[arg(value_name = "REPOSITORY[:TAG]")]
     name: Option<String>,
+
+    /// Show all images; none are hidden here, so this is for Docker's scripts
+    #[arg(short, long)]
+    all: bool,
+
+    /// Show the digests of manifests too
+    #[arg(long)]
+    digests: bool,
+
+    /// Show the images that fit alone
+    #[arg(short, long, value_name = "FILTER", value_parser = filter::parse)]
+    filter: Vec<Filter>,
+
+    #[arg(long, hide = true)]
+    tree: bool,
 
     /// Show ids alone
     #[arg(short, long)]
@@ -41,8 +59,17 @@ const COLUMNS: [(&str, &str); 5] = [
 
 const HEADINGS: [(&str, &str); 1] = [("CREATED AT", "CreatedAt")];
 
+/// The place of the digest among the columns.
+const DIGEST: usize = 2;
+
 pub(crate) async fn run(arguments: Arguments) -> Outcome {
+    if arguments.tree {
+        return Err(Failure::new(
+            "--tree is not supported: an image here is of one platform, and has no tree below it",
+        ));
+    }
     let connection = Connection::to_machine().await?;
+    let filters = Filters::resolve(&connection, &arguments.filter).await?;
     let mut images = connection
         .images()
         .list(ListImagesRequest {})
@@ -55,6 +82,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         }
         images.retain(|image| !image.tags.is_empty());
     }
+    filters.apply(&mut images);
     let age = |image: &Image| image.created.map(|time| (time.seconds, time.nanos));
     images.sort_by_key(|image| std::cmp::Reverse(age(image)));
     let now = SystemTime::now();
@@ -65,9 +93,13 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
     if arguments.quiet {
         rows.dedup_by(|a, b| a["ID"] == b["ID"]);
     }
+    let mut columns = COLUMNS.to_vec();
+    if arguments.digests {
+        columns.insert(DIGEST, ("DIGEST", "Digest"));
+    }
     let listing = Listing {
         rows,
-        columns: &COLUMNS,
+        columns: &columns,
         headings: &HEADINGS,
     };
     let format = if arguments.quiet {
