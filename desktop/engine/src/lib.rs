@@ -3,6 +3,7 @@
 //! [`daemon`] is `wherryd`: it may die at any time. [`machine`] is the process
 //! that owns the VM and outlives it; [`vm`] holds the hypervisors behind it.
 
+mod api;
 pub mod daemon;
 pub mod machine;
 mod platform;

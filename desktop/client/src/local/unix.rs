@@ -28,6 +28,16 @@ impl LocalListener {
 }
 
 impl LocalStream {
+    /// Tells whether the other side runs as this process's user, or as root.
+    ///
+    /// # Errors
+    ///
+    /// Where the system cannot tell.
+    pub fn is_from_this_user(&self) -> io::Result<bool> {
+        let peer = self.0.peer_cred()?.uid();
+        Ok(peer == 0 || peer == rustix::process::geteuid().as_raw())
+    }
+
     /// Returns the Unix socket itself, for what only it can do.
     #[must_use]
     pub fn into_unix(self) -> UnixStream {

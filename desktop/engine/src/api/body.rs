@@ -24,9 +24,11 @@ pub(super) async fn json<T: DeserializeOwned + Default>(body: Body) -> Result<T>
 }
 
 async fn read(body: Body) -> Result<Bytes> {
-    axum::body::to_bytes(body, LONGEST)
-        .await
-        .map_err(|error| ApiError::bad_request(format!("the request's body is cut off or longer than 8 MiB: {error}")))
+    axum::body::to_bytes(body, LONGEST).await.map_err(|error| {
+        ApiError::bad_request(format!(
+            "the request's body is cut off or longer than 8 MiB: {error}"
+        ))
+    })
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
@@ -79,6 +81,10 @@ mod tests {
     #[test]
     fn what_is_no_json_is_a_bad_request() {
         let error = parse::<ContainerCreateBody>(b"{\"Cmd\": 3}").unwrap_err();
-        assert!(error.message().starts_with("invalid JSON"), "{}", error.message());
+        assert!(
+            error.message().starts_with("invalid JSON"),
+            "{}",
+            error.message()
+        );
     }
 }

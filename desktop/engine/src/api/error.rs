@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
 use tonic::Code;
@@ -37,8 +38,16 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 
+    #[cfg(test)]
     pub(super) fn message(&self) -> &str {
         &self.message
+    }
+
+    /// Returns the line that ends a stream of JSON that failed on the way.
+    pub(super) fn line(&self) -> Bytes {
+        let detail = json!({"message": self.message});
+        let value = json!({"errorDetail": detail, "error": self.message});
+        Bytes::from(format!("{value}\r\n"))
     }
 
     fn of_code(code: Code, message: &str) -> Self {
@@ -76,6 +85,13 @@ impl From<StreamError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        if self.status.is_server_error() {
+            tracing::info!(
+                status = self.status.as_u16(),
+                "a Docker client's call failed: {}",
+                self.message
+            );
+        }
         (self.status, Json(json!({"message": self.message}))).into_response()
     }
 }

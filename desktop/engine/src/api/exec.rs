@@ -3,24 +3,21 @@
 use axum::Json;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bollard_stubs::models::{ExecConfig, ExecStartConfig};
 use http::StatusCode;
 use hyper::upgrade::OnUpgrade;
 use serde_json::{Value, json};
-use wherry_client::open_stream;
-use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::stream_header::Purpose;
-use wherry_proto::v1::{
-    CreateExecRequest, ExecStream, InspectExecRequest, ResizeRequest, StreamHeader,
-};
+use wherry_proto::v1::{CreateExecRequest, ExecStream, InspectExecRequest, ResizeRequest};
 
 use super::error::{ApiError, Result};
+use super::path::Name;
 use super::query::Query;
 use super::stream::{self, Form, Wanted};
-use super::version::{ApiVersion, NEWEST};
+use super::version::ApiVersion;
 use super::{Api, body};
 
 pub(super) fn routes() -> Router<Api> {
@@ -31,11 +28,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/exec/{id}/json", get(inspect))
 }
 
-async fn create(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-    request: Body,
-) -> Result<Response> {
+async fn create(State(api): State<Api>, Name(name): Name, request: Body) -> Result<Response> {
     let config: ExecConfig = body::json(request).await?;
     let cmd = config.cmd.unwrap_or_default();
     if cmd.is_empty() {
@@ -54,17 +47,17 @@ async fn create(
         terminal_rows: rows,
         terminal_columns: columns,
     };
-    let mut containers = ContainersClient::new(api.guest().await?);
+    let mut containers = api.containers().await?;
     let id = containers.create_exec(request).await?.into_inner().exec;
     Ok((StatusCode::CREATED, Json(json!({"Id": id}))).into_response())
 }
 
-async fn start(State(api): State<Api>, Path(id): Path<String>, request: Request) -> Result<Response> {
+async fn start(State(api): State<Api>, Name(id): Name, request: Request) -> Result<Response> {
     let (mut parts, request) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
-    let version = parts.extensions.get::<ApiVersion>().copied().unwrap_or(NEWEST);
+    let version = ApiVersion::of(&parts);
     let config: ExecStartConfig = body::json(request).await?;
-    let mut containers = ContainersClient::new(api.guest().await?);
+    let mut containers = api.containers().await?;
     let [rows, columns] = size(config.console_size.as_deref());
     if rows > 0 && columns > 0 {
         let request = ResizeRequest {
@@ -76,11 +69,9 @@ async fn start(State(api): State<Api>, Path(id): Path<String>, request: Request)
         containers.resize(request).await?;
     }
     let detach = config.detach.unwrap_or_default();
-    let header = StreamHeader {
-        wire_version: 0,
-        purpose: Some(Purpose::Exec(ExecStream { exec: id, detach })),
-    };
-    let stream = open_stream(api.link.home(), header).await?;
+    let stream = api
+        .open(Purpose::Exec(ExecStream { exec: id, detach }))
+        .await?;
     if detach {
         return Ok(StatusCode::OK.into_response());
     }
@@ -97,16 +88,13 @@ async fn start(State(api): State<Api>, Path(id): Path<String>, request: Request)
 fn size(size: Option<&[usize]>) -> [u32; 2] {
     let side = |index: usize| {
         let side = size.and_then(|size| size.get(index)).copied();
-        side.and_then(|side| u16::try_from(side).ok()).map_or(0, u32::from)
+        side.and_then(|side| u16::try_from(side).ok())
+            .map_or(0, u32::from)
     };
     [side(0), side(1)]
 }
 
-async fn resize(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    uri: http::Uri,
-) -> Result<StatusCode> {
+async fn resize(State(api): State<Api>, Name(id): Name, uri: http::Uri) -> Result<StatusCode> {
     let query = Query::of(&uri);
     let request = ResizeRequest {
         container: String::new(),
@@ -114,13 +102,16 @@ async fn resize(
         rows: query.number("h")?.unwrap_or_default(),
         columns: query.number("w")?.unwrap_or_default(),
     };
-    ContainersClient::new(api.guest().await?).resize(request).await?;
+    api.containers().await?.resize(request).await?;
     Ok(StatusCode::OK)
 }
 
-async fn inspect(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>> {
-    let mut containers = ContainersClient::new(api.guest().await?);
-    let exec = containers.inspect_exec(InspectExecRequest { exec: id }).await?.into_inner();
+async fn inspect(State(api): State<Api>, Name(id): Name) -> Result<Json<Value>> {
+    let mut containers = api.containers().await?;
+    let exec = containers
+        .inspect_exec(InspectExecRequest { exec: id })
+        .await?
+        .into_inner();
     Ok(Json(json!({
         "ID": exec.id,
         "Running": exec.running,

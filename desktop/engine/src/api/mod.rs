@@ -8,123 +8,110 @@ mod containers;
 mod error;
 mod exec;
 mod images;
+mod networks;
+mod path;
 mod query;
+mod server;
 mod stream;
 mod swarm;
 mod system;
 mod version;
 mod volumes;
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Request, header};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tonic::transport::Channel;
-use tower::ServiceExt;
-use wherry_client::local::{LocalListener, LocalStream};
+use wherry_client::{BulkStream, Home, open_stream};
+use wherry_proto::MAX_MESSAGE;
+use wherry_proto::v1::StreamHeader;
+use wherry_proto::v1::containers_client::ContainersClient;
+use wherry_proto::v1::images_client::ImagesClient;
+use wherry_proto::v1::networks_client::NetworksClient;
+use wherry_proto::v1::stream_header::Purpose;
+use wherry_proto::v1::system_client::SystemClient;
+use wherry_proto::v1::volumes_client::VolumesClient;
 
 use crate::daemon::{MachineLink, Translator};
 use error::{ApiError, Result};
-
-/// How long a client may take for a request's head.
-const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) use server::serve;
 
 /// What every call has.
 #[derive(Clone)]
-pub(super) struct Api {
+pub(crate) struct Api {
     link: Arc<MachineLink>,
 }
 
 impl Api {
+    pub(crate) fn new(link: Arc<MachineLink>) -> Self {
+        Self { link }
+    }
+
+    fn home(&self) -> &Home {
+        self.link.home()
+    }
+
     /// Returns a channel to the guest, whose machine is started where none runs.
     async fn guest(&self) -> Result<Channel> {
         Ok(self.link.running_guest().await?)
     }
 
+    async fn containers(&self) -> Result<ContainersClient<Channel>> {
+        let client = ContainersClient::new(self.guest().await?);
+        Ok(client.max_decoding_message_size(MAX_MESSAGE))
+    }
+
+    async fn images(&self) -> Result<ImagesClient<Channel>> {
+        let client = ImagesClient::new(self.guest().await?);
+        Ok(client.max_decoding_message_size(MAX_MESSAGE))
+    }
+
+    async fn networks(&self) -> Result<NetworksClient<Channel>> {
+        let client = NetworksClient::new(self.guest().await?);
+        Ok(client.max_decoding_message_size(MAX_MESSAGE))
+    }
+
+    async fn volumes(&self) -> Result<VolumesClient<Channel>> {
+        let client = VolumesClient::new(self.guest().await?);
+        Ok(client.max_decoding_message_size(MAX_MESSAGE))
+    }
+
+    async fn system(&self) -> Result<SystemClient<Channel>> {
+        let client = SystemClient::new(self.guest().await?);
+        Ok(client.max_decoding_message_size(MAX_MESSAGE))
+    }
+
     /// Returns the calls on containers that name things of the host.
-    fn containers(&self) -> Translator {
+    fn translator(&self) -> Translator {
         Translator::new(self.link.clone())
     }
-}
 
-/// Serves the API on `listener` for ever.
-pub(crate) async fn serve(listener: LocalListener, link: Arc<MachineLink>) {
-    let router = router().with_state(Api { link });
-    loop {
-        match listener.accept().await {
-            Ok(stream) => {
-                tokio::spawn(serve_connection(stream, router.clone()));
-            }
-            // Out of descriptors, most likely: what is open may close.
-            Err(error) => {
-                tracing::warn!(%error, "a Docker client could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
+    /// Opens a bulk stream to the guest.
+    async fn open(&self, purpose: Purpose) -> Result<BulkStream> {
+        self.guest().await?;
+        let header = StreamHeader {
+            wire_version: 0,
+            purpose: Some(purpose),
+        };
+        Ok(open_stream(self.home(), header).await?)
     }
 }
 
-async fn serve_connection(stream: LocalStream, router: Router) {
-    let service = service_fn(move |request| answer(router.clone(), request));
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
-        // A client may end its request's stream and still read the answer.
-        .half_close(true)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a Docker client's connection ended");
-    }
-}
-
-async fn answer(
-    router: Router,
-    mut request: Request<Incoming>,
-) -> std::result::Result<Response, Infallible> {
-    let mut response = match version::split(request.uri()) {
-        Ok((version, uri)) => {
-            *request.uri_mut() = uri;
-            request.extensions_mut().insert(version);
-            let request = request.map(axum::body::Body::new);
-            match router.oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            }
-        }
-        Err(error) => error.into_response(),
-    };
-    let headers = response.headers_mut();
-    let mut set = |name: &'static str, value: &'static str| {
-        headers.insert(name, HeaderValue::from_static(value));
-    };
-    set("api-version", "1.51");
-    set("docker-experimental", "false");
-    set("ostype", "linux");
-    set(header::SERVER.as_str(), concat!("Docker/28.5.2 (linux) Wherry/", env!("CARGO_PKG_VERSION")));
-    Ok(response)
-}
-
+/// Returns every path of the API.
 fn router() -> Router<Api> {
     Router::new()
         .merge(system::routes())
         .merge(containers::routes())
         .merge(exec::routes())
         .merge(images::routes())
+        .merge(networks::routes())
         .merge(volumes::routes())
         .merge(swarm::routes())
         .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
 }
 
-/// Answers what no route takes: Docker's own words for a path that is none.
+/// Answers what no route takes, in Docker's words.
 async fn unknown() -> ApiError {
     ApiError::new(http::StatusCode::NOT_FOUND, "page not found")
 }

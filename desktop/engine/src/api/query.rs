@@ -1,6 +1,7 @@
 //! Parameters of queries, read as Go's handlers read them.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -13,7 +14,11 @@ pub(super) struct Query(Vec<(String, String)>);
 impl Query {
     pub(super) fn of(uri: &http::Uri) -> Self {
         let query = uri.query().unwrap_or_default();
-        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+        Self(
+            form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+        )
     }
 
     /// Returns a parameter's first value; an empty text where it is left out.
@@ -28,6 +33,16 @@ impl Query {
         values.map(|(_, value)| value.clone()).collect()
     }
 
+    /// Returns the lines of every value of a parameter.
+    pub(super) fn lines(&self, name: &str) -> Vec<String> {
+        let values = self.all(name);
+        let lines = values.iter().flat_map(|value| value.lines());
+        lines
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// Returns whether a parameter is set, as Docker reads it: anything but
     /// nothing, "0", "no", "false" and "none".
     pub(super) fn flag(&self, name: &str) -> bool {
@@ -37,7 +52,11 @@ impl Query {
 
     /// As [`Self::flag`], of a parameter that is set unless it is said not to be.
     pub(super) fn flag_or(&self, name: &str, otherwise: bool) -> bool {
-        if self.text(name).is_empty() { otherwise } else { self.flag(name) }
+        if self.text(name).is_empty() {
+            otherwise
+        } else {
+            self.flag(name)
+        }
     }
 
     /// Returns a parameter's number, `None` where it is left out.
@@ -62,8 +81,20 @@ impl Query {
     /// 400 for what is no such time.
     pub(super) fn time_ns(&self, name: &str) -> Result<i64> {
         time_ns(self.text(name)).ok_or_else(|| {
-            ApiError::bad_request(format!("invalid value of {name}: no time in seconds since 1970"))
+            ApiError::bad_request(format!(
+                "invalid value of {name}: no time in seconds since 1970"
+            ))
         })
+    }
+
+    /// Returns a time, or how long ago a time was ("10m"), as nanoseconds since 1970;
+    /// 0 where it is left out.
+    ///
+    /// # Errors
+    ///
+    /// 400 for what is neither.
+    pub(super) fn moment_ns(&self, name: &str) -> Result<i64> {
+        moment_ns(name, self.text(name))
     }
 
     /// Returns the filters: keys, and the values of each.
@@ -85,14 +116,34 @@ fn time_ns(text: &str) -> Option<i64> {
         return Some(0);
     }
     if let Ok(time) = humantime::parse_rfc3339_weak(text) {
-        let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+        let since = time.duration_since(UNIX_EPOCH).ok()?;
         return i64::try_from(since.as_nanos()).ok();
     }
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     let seconds: i64 = seconds.parse().ok()?;
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
     let nanoseconds: i64 = digits.parse().ok()?;
     seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
+}
+
+fn moment_ns(name: &str, text: &str) -> Result<i64> {
+    if let Some(time) = time_ns(text) {
+        return Ok(time);
+    }
+    let ago = humantime::parse_duration(text).ok();
+    let then = ago.and_then(|ago| SystemTime::now().checked_sub(ago));
+    let since = then.and_then(|then| then.duration_since(UNIX_EPOCH).ok());
+    since
+        .and_then(|since| i64::try_from(since.as_nanos()).ok())
+        .ok_or_else(|| {
+            ApiError::bad_request(format!(
+                "invalid value of {name}: {text:?} is neither a time nor a duration"
+            ))
+        })
 }
 
 /// Filters of a list, a prune or events.
@@ -147,6 +198,19 @@ impl Filters {
         !self.values(key).is_empty()
     }
 
+    /// Returns whether one of a key's values holds, or there are none.
+    pub(super) fn any(&self, key: &str, holds: impl Fn(&str) -> bool) -> bool {
+        let values = self.values(key);
+        values.is_empty() || values.iter().any(|value| holds(value))
+    }
+
+    pub(super) fn add(&mut self, key: &str, value: &str) {
+        self.0
+            .entry(key.to_owned())
+            .or_default()
+            .push(value.to_owned());
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Vec<String>)> {
         self.0.iter()
     }
@@ -157,26 +221,18 @@ impl Filters {
     ///
     /// 400 for what is neither a time nor a duration before now.
     pub(super) fn until_ns(&self) -> Result<i64> {
-        let Some(text) = self.values("until").first() else {
-            return Ok(0);
-        };
-        if let Some(time) = time_ns(text) {
-            return Ok(time);
-        }
-        let since = humantime::parse_duration(text).ok();
-        let then = since.and_then(|since| std::time::SystemTime::now().checked_sub(since));
-        let then = then.and_then(|then| then.duration_since(std::time::UNIX_EPOCH).ok());
-        then.and_then(|then| i64::try_from(then.as_nanos()).ok()).ok_or_else(|| {
-            ApiError::bad_request(format!("invalid value of until: {text:?} is neither a time nor a duration"))
-        })
+        let text = self.values("until").first();
+        moment_ns("until", text.map_or("", String::as_str))
     }
 
-    /// Returns whether labels have each of the filter's, "key" or "key=value".
+    /// Returns whether labels have each of the filter's `label`, "key" or
+    /// "key=value", and none of its `label!`.
     pub(super) fn matches_labels<'a>(&self, label: impl Fn(&str) -> Option<&'a String>) -> bool {
-        self.values("label").iter().all(|wanted| match wanted.split_once('=') {
+        let has = |wanted: &String| match wanted.split_once('=') {
             Some((key, value)) => label(key).is_some_and(|found| found == value),
             None => label(wanted).is_some(),
-        })
+        };
+        self.values("label").iter().all(has) && !self.values("label!").iter().any(has)
     }
 }
 
@@ -204,7 +260,10 @@ mod tests {
     fn times_have_fractions() {
         assert_eq!(time_ns("1700000000.5"), Some(1_700_000_000_500_000_000));
         assert_eq!(time_ns("1700000000"), Some(1_700_000_000_000_000_000));
-        assert_eq!(time_ns("2023-11-14T22:13:20Z"), Some(1_700_000_000_000_000_000));
+        assert_eq!(
+            time_ns("2023-11-14T22:13:20Z"),
+            Some(1_700_000_000_000_000_000)
+        );
         assert_eq!((time_ns(""), time_ns("soon")), (Some(0), None));
         assert_eq!(time_ns("99999999999999999"), None);
     }

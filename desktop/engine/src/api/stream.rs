@@ -29,7 +29,11 @@ pub(super) enum Form {
 
 impl Form {
     pub(super) fn of(terminal: bool) -> Self {
-        if terminal { Self::Raw } else { Self::Multiplexed }
+        if terminal {
+            Self::Raw
+        } else {
+            Self::Multiplexed
+        }
     }
 
     /// Returns the content type, which tells the forms apart since 1.42.
@@ -139,19 +143,22 @@ fn output(
     wanted: Wanted,
     form: Form,
 ) -> impl Stream<Item = std::result::Result<Bytes, StreamError>> + Send {
-    futures_util::stream::try_unfold((reader, writer), move |(mut reader, mut writer)| async move {
-        if let Some(mut writer) = writer.take() {
-            writer.end().await?;
-        }
-        while let Some(frame) = reader.next().await? {
-            if wanted.has(frame.kind)
-                && let Some(bytes) = form.encode(&frame)
-            {
-                return Ok(Some((bytes, (reader, writer))));
+    futures_util::stream::try_unfold(
+        (reader, writer),
+        move |(mut reader, mut writer)| async move {
+            if let Some(mut writer) = writer.take() {
+                writer.end().await?;
             }
-        }
-        Ok(None)
-    })
+            while let Some(frame) = reader.next().await? {
+                if wanted.has(frame.kind)
+                    && let Some(bytes) = form.encode(&frame)
+                {
+                    return Ok(Some((bytes, (reader, writer))));
+                }
+            }
+            Ok(None)
+        },
+    )
 }
 
 /// Moves bytes both ways until the process's output ends or the client goes.
@@ -214,7 +221,9 @@ mod tests {
             kind,
             payload: Bytes::from_static(payload),
         };
-        let error = Form::Multiplexed.encode(&frame(Kind::Stderr, b"no")).unwrap();
+        let error = Form::Multiplexed
+            .encode(&frame(Kind::Stderr, b"no"))
+            .unwrap();
         assert_eq!(&error[..], b"\x02\0\0\0\0\0\0\x02no");
         let raw = Form::Raw.encode(&frame(Kind::Stdout, b"yes")).unwrap();
         assert_eq!(&raw[..], b"yes");

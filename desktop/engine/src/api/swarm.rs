@@ -17,7 +17,14 @@ pub(super) fn routes() -> Router<Api> {
         .route("/session", post(no_sessions))
         .route("/build", post(no_build))
         .route("/build/{*rest}", any(no_build));
-    for path in ["/swarm", "/nodes", "/services", "/tasks", "/secrets", "/configs"] {
+    for path in [
+        "/swarm",
+        "/nodes",
+        "/services",
+        "/tasks",
+        "/secrets",
+        "/configs",
+    ] {
         routes = routes
             .route(path, any(no_manager))
             .route(&format!("{path}/{{*rest}}"), any(no_manager));

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 
 use super::error::{ApiError, Result};
@@ -20,6 +21,11 @@ impl ApiVersion {
     /// Returns version 1.`minor`.
     pub(super) const fn minor(minor: u16) -> Self {
         Self(1, minor)
+    }
+
+    /// Returns the version that a request was made in.
+    pub(super) fn of(parts: &Parts) -> Self {
+        parts.extensions.get::<Self>().copied().unwrap_or(NEWEST)
     }
 
     fn parse(text: &str) -> Option<Self> {

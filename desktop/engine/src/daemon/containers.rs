@@ -17,16 +17,16 @@ use super::{ports, shares};
 
 /// Translates calls on their way to the guest.
 #[derive(Clone)]
-pub(super) struct Translator {
+pub(crate) struct Translator {
     link: Arc<MachineLink>,
 }
 
 impl Translator {
-    pub(super) fn new(link: Arc<MachineLink>) -> Self {
+    pub(crate) fn new(link: Arc<MachineLink>) -> Self {
         Self { link }
     }
 
-    pub(super) async fn create(
+    pub(crate) async fn create(
         &self,
         mut request: Request<CreateContainerRequest>,
     ) -> Result<Response<CreateContainerResponse>, Status> {
@@ -59,7 +59,7 @@ impl Translator {
         Ok(())
     }
 
-    pub(super) async fn start(
+    pub(crate) async fn start(
         &self,
         mut request: Request<StartContainerRequest>,
     ) -> Result<Response<StartContainerResponse>, Status> {
@@ -86,7 +86,7 @@ impl Translator {
         answer
     }
 
-    pub(super) async fn restart(
+    pub(crate) async fn restart(
         &self,
         mut request: Request<RestartContainerRequest>,
     ) -> Result<Response<RestartContainerResponse>, Status> {

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -10,18 +10,17 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream as streams};
 use http::{StatusCode, Uri, header};
 use serde_json::json;
-use wherry_client::{BulkReader, StreamError, open_stream};
+use wherry_client::{BulkReader, StreamError};
+use wherry_docker::human;
 use wherry_proto::frame::Kind;
-use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::{
     CommitRequest, CopyInStream, CopyOutStream, ExportStream, PathStatus, StatPathRequest,
-    StreamHeader,
 };
-use wherry_docker::human;
 
 use crate::api::Api;
 use crate::api::error::{ApiError, Result};
+use crate::api::path::Name;
 use crate::api::query::Query;
 
 const TAR: &str = "application/x-tar";
@@ -29,16 +28,18 @@ const STAT: &str = "x-docker-container-path-stat";
 
 /// Bits of Go's `os.FileMode`, which are not those of stat(2).
 const GO_KINDS: [(u32, u32); 5] = [
-    (0o040_000, 1 << 31),            // directory
-    (0o120_000, 1 << 27),            // symbolic link
-    (0o010_000, 1 << 25),            // named pipe
-    (0o140_000, 1 << 24),            // socket
-    (0o060_000, 1 << 26),            // block device
+    (0o040_000, 1 << 31), // directory
+    (0o120_000, 1 << 27), // symbolic link
+    (0o010_000, 1 << 25), // named pipe
+    (0o140_000, 1 << 24), // socket
+    (0o060_000, 1 << 26), // block device
 ];
 
 fn path(uri: &Uri) -> Result<String> {
     match Query::of(uri).text("path") {
-        "" => Err(ApiError::bad_request("bad parameter: 'path' cannot be empty")),
+        "" => Err(ApiError::bad_request(
+            "bad parameter: 'path' cannot be empty",
+        )),
         path => Ok(path.to_owned()),
     }
 }
@@ -49,7 +50,7 @@ async fn stat_of(api: &Api, container: String, path: String) -> Result<String> {
         path,
         follow: false,
     };
-    let mut containers = ContainersClient::new(api.guest().await?);
+    let mut containers = api.containers().await?;
     let status = containers.stat_path(request).await?.into_inner();
     Ok(stat_header(&status))
 }
@@ -70,25 +71,27 @@ fn go_mode(mode: u32) -> u32 {
     let kind = match mode & 0o170_000 {
         // A character device has two bits there.
         0o020_000 => (1 << 26) | (1 << 21),
-        kind => GO_KINDS.iter().find(|(unix, _)| *unix == kind).map_or(0, |(_, go)| *go),
+        kind => GO_KINDS
+            .iter()
+            .find(|(unix, _)| *unix == kind)
+            .map_or(0, |(_, go)| *go),
     };
     let special = [(0o4000, 1 << 23), (0o2000, 1 << 22), (0o1000, 1 << 20)];
-    let special = special.iter().filter(|(unix, _)| mode & unix != 0).map(|(_, go)| go);
+    let special = special
+        .iter()
+        .filter(|(unix, _)| mode & unix != 0)
+        .map(|(_, go)| go);
     kind | (mode & 0o777) | special.sum::<u32>()
 }
 
-pub(super) async fn stat(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-    uri: Uri,
-) -> Result<Response> {
+pub(super) async fn stat(State(api): State<Api>, Name(name): Name, uri: Uri) -> Result<Response> {
     let stat = stat_of(&api, name, path(&uri)?).await?;
     Ok(([(STAT, stat)], StatusCode::OK).into_response())
 }
 
 pub(super) async fn copy_out(
     State(api): State<Api>,
-    Path(container): Path<String>,
+    Name(container): Name,
     uri: Uri,
 ) -> Result<Response> {
     let path = path(&uri)?;
@@ -104,19 +107,14 @@ pub(super) async fn copy_out(
     Ok(response)
 }
 
-pub(super) async fn export(State(api): State<Api>, Path(container): Path<String>) -> Result<Response> {
+pub(super) async fn export(State(api): State<Api>, Name(container): Name) -> Result<Response> {
     tar(&api, Purpose::Export(ExportStream { container })).await
 }
 
 /// Answers with what the guest packs. Where it fails on the way, the answer breaks
 /// off.
 pub(in crate::api) async fn tar(api: &Api, purpose: Purpose) -> Result<Response> {
-    api.guest().await?;
-    let header = StreamHeader {
-        wire_version: 0,
-        purpose: Some(purpose),
-    };
-    let mut stream = open_stream(api.link.home(), header).await?;
+    let mut stream = api.open(purpose).await?;
     let _ = stream.writer.end().await;
     // A refusal that comes behind the opening is still an answer with a status.
     let first = match stream.reader.next().await? {
@@ -143,7 +141,7 @@ fn data(reader: BulkReader) -> impl Stream<Item = std::result::Result<Bytes, Str
 
 pub(super) async fn copy_in(
     State(api): State<Api>,
-    Path(container): Path<String>,
+    Name(container): Name,
     uri: Uri,
     body: Body,
 ) -> Result<StatusCode> {
@@ -153,12 +151,7 @@ pub(super) async fn copy_in(
         path,
         overwrite: !Query::of(&uri).flag("noOverwriteDirNonDir"),
     });
-    api.guest().await?;
-    let header = StreamHeader {
-        wire_version: 0,
-        purpose: Some(purpose),
-    };
-    let mut stream = open_stream(api.link.home(), header).await?;
+    let mut stream = api.open(purpose).await?;
     send(&mut stream.writer, body).await?;
     while stream.reader.next().await?.is_some() {}
     Ok(StatusCode::OK)
@@ -169,7 +162,9 @@ pub(super) async fn copy_in(
 pub(in crate::api) async fn send(writer: &mut wherry_client::BulkWriter, body: Body) -> Result<()> {
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| ApiError::bad_request(format!("the request's body is cut off: {error}")))?;
+        let chunk = chunk.map_err(|error| {
+            ApiError::bad_request(format!("the request's body is cut off: {error}"))
+        })?;
         if writer.send(&chunk).await.is_err() {
             // What the guest has against it, it says in its answer.
             return Ok(());
@@ -185,16 +180,15 @@ pub(super) async fn commit(State(api): State<Api>, uri: Uri) -> Result<Response>
         (repo, "") => repo.to_owned(),
         (repo, tag) => format!("{repo}:{tag}"),
     };
-    let changes = query.all("changes").iter().flat_map(|changes| changes.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
     let request = CommitRequest {
         container: query.text("container").to_owned(),
         name,
         author: query.text("author").to_owned(),
         message: query.text("comment").to_owned(),
-        changes,
+        changes: query.lines("changes"),
         no_pause: !query.flag_or("pause", true),
     };
-    let mut containers = ContainersClient::new(api.guest().await?);
+    let mut containers = api.containers().await?;
     let image = containers.commit(request).await?.into_inner();
     Ok((StatusCode::CREATED, Json(json!({"Id": image.id}))).into_response())
 }

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 
 use bollard_stubs::models::{
-    ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, Mount as ApiMount, MountType,
-    PortMap, RestartPolicy, ThrottleDevice as ApiThrottle,
+    ContainerCreateBody, DeviceMapping, EndpointSettings, HealthConfig, HostConfig,
+    Mount as ApiMount, MountType, PortMap, RestartPolicy, ThrottleDevice as ApiThrottle,
 };
 use wherry_proto::v1::mount::Kind;
 use wherry_proto::v1::{
-    ContainerSpec, Device, HealthCheck, Mount, PortBinding, Resources, ThrottleDevice, Ulimit,
+    ContainerSpec, Device, HealthCheck, LogConfig, Mount, NetworkAttachment, PortBinding,
+    Resources, ThrottleDevice, Ulimit,
 };
 
 use crate::api::error::{ApiError, Result};
+use crate::api::networks::attachment;
 
 /// Translates a whole description.
 ///
@@ -45,11 +47,23 @@ pub(super) fn spec(name: &str, body: ContainerCreateBody) -> Result<ContainerSpe
     let clear_entrypoint = entrypoint == [""];
     let [rows, columns] = size(host.console_size.as_deref());
     let (restart_policy, restart_retries) = restart(host.restart_policy.as_ref())?;
+    let (network, networks) = networks(
+        body.network_disabled.unwrap_or_default(),
+        &host,
+        body.networking_config
+            .and_then(|config| config.endpoints_config)
+            .unwrap_or_default(),
+    );
+    let log = host.log_config.clone().unwrap_or_default();
     Ok(ContainerSpec {
         image: body.image.unwrap_or_default(),
         name: name.trim_start_matches('/').to_owned(),
         cmd: body.cmd.unwrap_or_default(),
-        entrypoint: if clear_entrypoint { Vec::new() } else { entrypoint },
+        entrypoint: if clear_entrypoint {
+            Vec::new()
+        } else {
+            entrypoint
+        },
         clear_entrypoint,
         env: body.env.unwrap_or_default(),
         working_dir: body.working_dir.unwrap_or_default(),
@@ -87,26 +101,108 @@ pub(super) fn spec(name: &str, body: ContainerCreateBody) -> Result<ContainerSpe
         shm_size: unsigned("ShmSize", host.shm_size)?,
         sysctls: host.sysctls.unwrap_or_default(),
         group_add: host.group_add.unwrap_or_default(),
-        devices: host.devices.unwrap_or_default().into_iter().map(device).collect(),
-        ulimits: host.ulimits.unwrap_or_default().into_iter().map(|limit| Ulimit {
-            name: limit.name.unwrap_or_default(),
-            soft: limit.soft.unwrap_or_default(),
-            hard: limit.hard.unwrap_or_default(),
-        }).collect(),
+        devices: host
+            .devices
+            .unwrap_or_default()
+            .into_iter()
+            .map(device)
+            .collect(),
+        ulimits: host
+            .ulimits
+            .unwrap_or_default()
+            .into_iter()
+            .map(|limit| Ulimit {
+                name: limit.name.unwrap_or_default(),
+                soft: limit.soft.unwrap_or_default(),
+                hard: limit.hard.unwrap_or_default(),
+            })
+            .collect(),
         oom_score_adj: number("OomScoreAdj", host.oom_score_adj)?,
-        ..ContainerSpec::default()
+        stop_timeout_seconds: body
+            .stop_timeout
+            .map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+        cgroupns_mode: host
+            .cgroupns_mode
+            .map_or_else(String::new, |mode| mode.to_string()),
+        annotations: host.annotations.unwrap_or_default(),
+        log: Some(LogConfig {
+            driver: log.typ.unwrap_or_default(),
+            options: log.config.unwrap_or_default(),
+        }),
+        device_cgroup_rules: host.device_cgroup_rules.unwrap_or_default(),
+        init_system: String::new(),
+        network,
+        networks,
+        dns_search: host.dns_search.unwrap_or_default(),
+        dns_options: host.dns_options.unwrap_or_default(),
     })
+}
+
+/// Returns the network that the description names first, and every place on one
+/// where more is said of them than the name.
+fn networks(
+    disabled: bool,
+    host: &HostConfig,
+    mut endpoints: HashMap<String, EndpointSettings>,
+) -> (String, Vec<NetworkAttachment>) {
+    let mode = match host.network_mode.as_deref() {
+        _ if disabled => "none",
+        None | Some("" | "default") => "bridge",
+        Some(mode) => mode,
+    };
+    if matches!(mode, "host" | "none") || mode.starts_with("container:") {
+        return (mode.to_owned(), Vec::new());
+    }
+    let of_default = endpoints.remove("default").filter(|_| mode == "bridge");
+    let first = endpoints.remove(mode).or(of_default).unwrap_or_default();
+    let mut first = attachment(mode.to_owned(), first);
+    first.links.extend(host.links.iter().flatten().cloned());
+    let mut others: Vec<_> = endpoints
+        .into_iter()
+        .map(|(name, settings)| attachment(name, settings))
+        .collect();
+    // A map has no order; addresses should not change from call to call.
+    others.sort_by(|a, b| a.network.cmp(&b.network));
+    let plain = NetworkAttachment {
+        network: mode.to_owned(),
+        ..NetworkAttachment::default()
+    };
+    if others.is_empty() && first == plain {
+        return (mode.to_owned(), Vec::new());
+    }
+    others.insert(0, first);
+    (mode.to_owned(), others)
 }
 
 /// Refuses by name what the guest cannot do, where a client asks for it.
 fn refuse_what_is_missing(host: &HostConfig) -> Result<()> {
     let missing = [
-        (host.cpu_realtime_period.unwrap_or(0) != 0, "CpuRealtimePeriod"),
-        (host.cpu_realtime_runtime.unwrap_or(0) != 0, "CpuRealtimeRuntime"),
-        (host.device_requests.as_ref().is_some_and(|list| !list.is_empty()), "DeviceRequests"),
-        (!matches!(host.userns_mode.as_deref(), None | Some("" | "host")), "UsernsMode"),
-        (!matches!(host.volume_driver.as_deref(), None | Some("" | "local")), "VolumeDriver"),
-        (host.storage_opt.as_ref().is_some_and(|map| !map.is_empty()), "StorageOpt"),
+        (
+            host.cpu_realtime_period.unwrap_or(0) != 0,
+            "CpuRealtimePeriod",
+        ),
+        (
+            host.cpu_realtime_runtime.unwrap_or(0) != 0,
+            "CpuRealtimeRuntime",
+        ),
+        (
+            host.device_requests
+                .as_ref()
+                .is_some_and(|list| !list.is_empty()),
+            "DeviceRequests",
+        ),
+        (
+            !matches!(host.userns_mode.as_deref(), None | Some("" | "host")),
+            "UsernsMode",
+        ),
+        (
+            !matches!(host.volume_driver.as_deref(), None | Some("" | "local")),
+            "VolumeDriver",
+        ),
+        (
+            host.storage_opt.as_ref().is_some_and(|map| !map.is_empty()),
+            "StorageOpt",
+        ),
     ];
     match missing.iter().find(|(asked, _)| *asked) {
         Some((_, name)) => Err(ApiError::not_implemented(format!(
@@ -121,7 +217,8 @@ fn refuse_what_is_missing(host: &HostConfig) -> Result<()> {
 fn parse_bind(text: &str) -> Result<Mount> {
     let invalid = || ApiError::bad_request(format!("invalid volume specification: '{text}'"));
     // A drive's letter is part of the path behind it.
-    let drive = matches!(text.as_bytes(), [letter, b':', b'/' | b'\\', ..] if letter.is_ascii_alphabetic());
+    let drive =
+        matches!(text.as_bytes(), [letter, b':', b'/' | b'\\', ..] if letter.is_ascii_alphabetic());
     let skipped = if drive { 2 } else { 0 };
     let (source, rest) = match text[skipped..].find(':') {
         Some(colon) => (&text[..skipped + colon], &text[skipped + colon + 1..]),
@@ -182,7 +279,9 @@ fn api_mount(mount: ApiMount) -> Result<Mount> {
             made.source = source;
             let options = mount.volume_options.unwrap_or_default();
             if options.subpath.is_some_and(|path| !path.is_empty()) {
-                return Err(ApiError::not_implemented("VolumeOptions.Subpath is not supported by Wherry"));
+                return Err(ApiError::not_implemented(
+                    "VolumeOptions.Subpath is not supported by Wherry",
+                ));
             }
             made.no_copy = options.no_copy.unwrap_or_default();
             made.volume_labels = options.labels.unwrap_or_default();
@@ -195,7 +294,9 @@ fn api_mount(mount: ApiMount) -> Result<Mount> {
         }
         other => {
             let kind = other.map_or_else(String::new, |kind| kind.to_string());
-            return Err(ApiError::not_implemented(format!("mounts of the type {kind:?} are not supported by Wherry")));
+            return Err(ApiError::not_implemented(format!(
+                "mounts of the type {kind:?} are not supported by Wherry"
+            )));
         }
     }
     Ok(made)
@@ -206,7 +307,8 @@ fn api_mount(mount: ApiMount) -> Result<Mount> {
 fn ports(map: Option<&PortMap>) -> Result<Vec<PortBinding>> {
     let mut ports = Vec::new();
     for (port, bindings) in map.into_iter().flatten() {
-        let invalid = |what: &str| ApiError::bad_request(format!("invalid port specification: {what:?}"));
+        let invalid =
+            |what: &str| ApiError::bad_request(format!("invalid port specification: {what:?}"));
         let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
         let container_port = number.parse::<u16>().map_err(|_| invalid(port))?.into();
         for binding in bindings.iter().flatten() {
@@ -214,7 +316,10 @@ fn ports(map: Option<&PortMap>) -> Result<Vec<PortBinding>> {
             let (first, last) = host.split_once('-').unwrap_or((host, ""));
             let parse = |text: &str| match text {
                 "" => Ok(0),
-                text => text.parse::<u16>().map(u32::from).map_err(|_| invalid(host)),
+                text => text
+                    .parse::<u16>()
+                    .map(u32::from)
+                    .map_err(|_| invalid(host)),
             };
             ports.push(PortBinding {
                 container_port,
@@ -240,7 +345,10 @@ pub(super) fn resources(host: &HostConfig) -> Result<Resources> {
         memory: unsigned("Memory", host.memory)?,
         nano_cpus: unsigned("NanoCpus", host.nano_cpus)?,
         // Docker's -1 and 0 are no limit.
-        pids: host.pids_limit.and_then(|limit| u64::try_from(limit).ok()).unwrap_or_default(),
+        pids: host
+            .pids_limit
+            .and_then(|limit| u64::try_from(limit).ok())
+            .unwrap_or_default(),
         memory_swap: host.memory_swap.unwrap_or_default(),
         memory_reservation: unsigned("MemoryReservation", host.memory_reservation)?,
         cpu_shares: unsigned("CpuShares", host.cpu_shares)?,
@@ -283,8 +391,13 @@ pub(super) fn restart(policy: Option<&RestartPolicy>) -> Result<(String, u32)> {
     let Some(policy) = policy else {
         return Ok(Default::default());
     };
-    let name = policy.name.map_or_else(String::new, |name| name.to_string());
-    Ok((name, number("MaximumRetryCount", policy.maximum_retry_count)?))
+    let name = policy
+        .name
+        .map_or_else(String::new, |name| name.to_string());
+    Ok((
+        name,
+        number("MaximumRetryCount", policy.maximum_retry_count)?,
+    ))
 }
 
 fn health_check(check: HealthConfig) -> Result<HealthCheck> {
@@ -301,7 +414,8 @@ fn health_check(check: HealthConfig) -> Result<HealthCheck> {
 fn size(size: Option<&[usize]>) -> [u32; 2] {
     let side = |index: usize| {
         let side = size.and_then(|size| size.get(index)).copied();
-        side.and_then(|side| u16::try_from(side).ok()).map_or(0, u32::from)
+        side.and_then(|side| u16::try_from(side).ok())
+            .map_or(0, u32::from)
     };
     [side(0), side(1)]
 }
@@ -314,12 +428,6 @@ fn number<T: TryFrom<i64> + Default>(name: &str, value: Option<i64>) -> Result<T
     let Some(value) = value else {
         return Ok(T::default());
     };
-    T::try_from(value).map_err(|_| ApiError::bad_request(format!("invalid {name}: {value} is out of range")))
-}
-
-/// Returns the network that a description names: the host's configuration says
-/// it, and its endpoints more of it.
-pub(super) fn networks(body: &ContainerCreateBody) -> HashMap<String, bollard_stubs::models::EndpointSettings> {
-    let endpoints = body.networking_config.as_ref();
-    endpoints.and_then(|config| config.endpoints_config.clone()).unwrap_or_default()
+    T::try_from(value)
+        .map_err(|_| ApiError::bad_request(format!("invalid {name}: {value} is out of range")))
 }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bollard_stubs::models::{ContainerCreateBody, ContainerUpdateBody, HostConfig};
 use http::{StatusCode, Uri};
@@ -18,30 +18,33 @@ use wherry_proto::v1::{
 
 use super::create;
 use crate::api::error::{ApiError, Result};
+use crate::api::path::Name;
 use crate::api::query::Query;
 use crate::api::{Api, body};
 
 /// How long a container has to stop, seconds; it waits for ever.
 const FOR_EVER: u32 = u32::MAX;
 
-pub(super) async fn create(
-    State(api): State<Api>,
-    uri: Uri,
-    request: Body,
-) -> Result<Response> {
+pub(super) async fn create(State(api): State<Api>, uri: Uri, request: Body) -> Result<Response> {
     let body: ContainerCreateBody = body::json(request).await?;
     if body.image.as_deref().unwrap_or_default().is_empty() {
-        return Err(ApiError::bad_request("no image is named: Image must not be empty"));
+        return Err(ApiError::bad_request(
+            "no image is named: Image must not be empty",
+        ));
     }
     let spec = create::spec(Query::of(&uri).text("name"), body)?;
     api.guest().await?;
     let request = CreateContainerRequest { spec: Some(spec) };
-    let made = api.containers().create(Request::new(request)).await?.into_inner();
+    let made = api
+        .translator()
+        .create(Request::new(request))
+        .await?
+        .into_inner();
     let answer = json!({"Id": made.id, "Warnings": made.warnings});
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
-pub(super) async fn start(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode> {
+pub(super) async fn start(State(api): State<Api>, Name(name): Name) -> Result<StatusCode> {
     let guest = api.guest().await?;
     let container = super::inspect(&guest, &name).await?;
     if container.status() == Status::Running {
@@ -51,24 +54,25 @@ pub(super) async fn start(State(api): State<Api>, Path(name): Path<String>) -> R
         container: container.id,
         ..StartContainerRequest::default()
     };
-    api.containers().start(Request::new(request)).await?;
+    api.translator().start(Request::new(request)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Returns a query's `t`: seconds, of which -1 is for ever.
 fn timeout(query: &Query) -> Result<Option<u32>> {
-    Ok(query.number::<i64>("t")?.map(|seconds| u32::try_from(seconds).unwrap_or(FOR_EVER)))
+    Ok(query
+        .number::<i64>("t")?
+        .map(|seconds| u32::try_from(seconds).unwrap_or(FOR_EVER)))
 }
 
-pub(super) async fn stop(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-    uri: Uri,
-) -> Result<StatusCode> {
+pub(super) async fn stop(State(api): State<Api>, Name(name): Name, uri: Uri) -> Result<StatusCode> {
     let query = Query::of(&uri);
     let guest = api.guest().await?;
     let container = super::inspect(&guest, &name).await?;
-    if matches!(container.status(), Status::Created | Status::Exited | Status::Dead) {
+    if matches!(
+        container.status(),
+        Status::Created | Status::Exited | Status::Dead
+    ) {
         return Ok(StatusCode::NOT_MODIFIED);
     }
     let request = StopContainerRequest {
@@ -82,7 +86,7 @@ pub(super) async fn stop(
 
 pub(super) async fn restart(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Name(name): Name,
     uri: Uri,
 ) -> Result<StatusCode> {
     let query = Query::of(&uri);
@@ -93,52 +97,48 @@ pub(super) async fn restart(
         signal: query.text("signal").to_owned(),
         ..RestartContainerRequest::default()
     };
-    api.containers().restart(Request::new(request)).await?;
+    api.translator().restart(Request::new(request)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn kill(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-    uri: Uri,
-) -> Result<StatusCode> {
+pub(super) async fn kill(State(api): State<Api>, Name(name): Name, uri: Uri) -> Result<StatusCode> {
     let request = KillContainerRequest {
         container: name,
         signal: Query::of(&uri).text("signal").to_owned(),
     };
-    ContainersClient::new(api.guest().await?).kill(request).await?;
+    api.containers().await?.kill(request).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn pause(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode> {
+pub(super) async fn pause(State(api): State<Api>, Name(name): Name) -> Result<StatusCode> {
     let request = PauseContainerRequest { container: name };
-    ContainersClient::new(api.guest().await?).pause(request).await?;
+    api.containers().await?.pause(request).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn unpause(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-) -> Result<StatusCode> {
+pub(super) async fn unpause(State(api): State<Api>, Name(name): Name) -> Result<StatusCode> {
     let request = UnpauseContainerRequest { container: name };
-    ContainersClient::new(api.guest().await?).unpause(request).await?;
+    api.containers().await?.unpause(request).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn rename(
     State(api): State<Api>,
-    Path(container): Path<String>,
+    Name(container): Name,
     uri: Uri,
 ) -> Result<StatusCode> {
-    let name = Query::of(&uri).text("name").trim_start_matches('/').to_owned();
+    let name = Query::of(&uri)
+        .text("name")
+        .trim_start_matches('/')
+        .to_owned();
     let request = RenameContainerRequest { container, name };
-    ContainersClient::new(api.guest().await?).rename(request).await?;
+    api.containers().await?.rename(request).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn resize(
     State(api): State<Api>,
-    Path(container): Path<String>,
+    Name(container): Name,
     uri: Uri,
 ) -> Result<StatusCode> {
     let query = Query::of(&uri);
@@ -148,25 +148,27 @@ pub(super) async fn resize(
         rows: query.number("h")?.unwrap_or_default(),
         columns: query.number("w")?.unwrap_or_default(),
     };
-    ContainersClient::new(api.guest().await?).resize(request).await?;
+    api.containers().await?.resize(request).await?;
     Ok(StatusCode::OK)
 }
 
 pub(super) async fn remove(
     State(api): State<Api>,
-    Path(container): Path<String>,
+    Name(container): Name,
     uri: Uri,
 ) -> Result<StatusCode> {
     let query = Query::of(&uri);
     if query.flag("link") {
-        return Err(ApiError::not_implemented("links are names on a network here, and go with it"));
+        return Err(ApiError::not_implemented(
+            "links are names on a network here, and go with it",
+        ));
     }
     let request = RemoveContainerRequest {
         container,
         force: query.flag("force"),
         volumes: query.flag("v"),
     };
-    ContainersClient::new(api.guest().await?).remove(request).await?;
+    api.containers().await?.remove(request).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -178,13 +180,15 @@ pub(super) async fn prune(State(api): State<Api>, uri: Uri) -> Result<Json<Value
         labels: filters.values("label").to_vec(),
         not_labels: filters.values("label!").to_vec(),
     };
-    let pruned = ContainersClient::new(api.guest().await?).prune(request).await?.into_inner();
-    Ok(Json(json!({"ContainersDeleted": pruned.ids, "SpaceReclaimed": pruned.reclaimed})))
+    let pruned = api.containers().await?.prune(request).await?.into_inner();
+    Ok(Json(
+        json!({"ContainersDeleted": pruned.ids, "SpaceReclaimed": pruned.reclaimed}),
+    ))
 }
 
 pub(super) async fn update(
     State(api): State<Api>,
-    Path(container): Path<String>,
+    Name(container): Name,
     request: Body,
 ) -> Result<Json<Value>> {
     let body: ContainerUpdateBody = body::json(request).await?;
@@ -201,7 +205,7 @@ pub(super) async fn update(
         restart_retries,
         resources: Some(resources),
     };
-    let mut containers = ContainersClient::new(api.guest().await?);
+    let mut containers = api.containers().await?;
     let updated = containers.update(request).await?.into_inner();
     Ok(Json(json!({"Warnings": updated.warnings})))
 }

@@ -3,8 +3,9 @@
 use std::time::SystemTime;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::Uri;
+use regex::{Regex, RegexBuilder};
 use serde_json::{Value, json};
 use wherry_docker::{container as shape, reference};
 use wherry_proto::v1::container::Status;
@@ -17,34 +18,61 @@ use wherry_proto::v1::{
 
 use crate::api::Api;
 use crate::api::error::Result;
+use crate::api::path::Name;
 use crate::api::query::{Filters, Query};
 
+/// The most memory that a filter's regular expression may take, bytes.
+const REGEX_SIZE: usize = 1 << 20;
+
 const FILTERS: [&str; 15] = [
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name", "network",
-    "publish", "since", "status", "volume", "isolation",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+    "isolation",
 ];
 
 pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Value>> {
     let query = Query::of(&uri);
     let filters = query.filters()?;
     filters.only(&FILTERS)?;
-    let limit = query.number::<i64>("limit")?.and_then(|limit| usize::try_from(limit).ok());
+    let limit = query
+        .number::<i64>("limit")?
+        .and_then(|limit| usize::try_from(limit).ok());
     // As Docker: a filter by state and a limit look at those that ended too.
     let all = query.flag("all")
         || limit.is_some_and(|limit| limit > 0)
         || ["status", "exited"].iter().any(|key| filters.has(key));
     let guest = api.guest().await?;
     let request = ListContainersRequest { all: true };
-    let listed = ContainersClient::new(guest.clone()).list(request).await?.into_inner();
+    let listed = ContainersClient::new(guest.clone())
+        .list(request)
+        .await?
+        .into_inner();
     let mut containers = listed.containers;
     containers.sort_by_key(|container| std::cmp::Reverse(created_ns(container)));
     let bound = |key: &str| {
         let name = filters.values(key).first()?;
-        containers.iter().find(|container| is_called(container, name)).map(created_ns)
+        containers
+            .iter()
+            .find(|container| is_called(container, name))
+            .map(created_ns)
     };
     let (before, since) = (bound("before"), bound("since"));
     let sizes = if query.flag("size") {
-        let usage = SystemClient::new(guest).disk_usage(DiskUsageRequest {}).await?;
+        let usage = SystemClient::new(guest)
+            .disk_usage(DiskUsageRequest {})
+            .await?;
         usage.into_inner().containers
     } else {
         Vec::new()
@@ -60,7 +88,10 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Value>
         .map(|container| {
             let mut row = shape::summary(container, now);
             let is_this = |usage: &&wherry_proto::v1::ContainerUsage| {
-                usage.container.as_ref().is_some_and(|other| other.id == container.id)
+                usage
+                    .container
+                    .as_ref()
+                    .is_some_and(|other| other.id == container.id)
             };
             if let Some(usage) = sizes.iter().find(is_this) {
                 row["SizeRw"] = usage.size.into();
@@ -77,52 +108,92 @@ fn created_ns(container: &Container) -> i128 {
 }
 
 fn is_called(container: &Container, name: &str) -> bool {
-    container.name == name.trim_start_matches('/') || (!name.is_empty() && container.id.starts_with(name))
+    container.name == name.trim_start_matches('/')
+        || (!name.is_empty() && container.id.starts_with(name))
+}
+
+/// Tells whether a name fits the regular expression of a filter, with its slash or
+/// without.
+fn is_like(name: &str, pattern: &str) -> bool {
+    let expression = RegexBuilder::new(pattern).size_limit(REGEX_SIZE).build();
+    let fits =
+        |expression: &Regex| expression.is_match(name) || expression.is_match(&format!("/{name}"));
+    name == pattern.trim_start_matches('/') || expression.as_ref().is_ok_and(fits)
 }
 
 fn matches(container: &Container, filters: &Filters) -> bool {
-    let any = |key: &str, holds: &dyn Fn(&str) -> bool| {
-        let values = filters.values(key);
-        values.is_empty() || values.iter().any(|value| holds(value))
-    };
+    let any = |key: &str, holds: &dyn Fn(&str) -> bool| filters.any(key, holds);
     let spec = container.spec.clone().unwrap_or_default();
     let labels = shape::labels(container);
     any("id", &|id| container.id.starts_with(id))
-        && any("name", &|name| container.name.contains(name.trim_start_matches(['/', '^']).trim_end_matches('$')))
-        && any("status", &|status| shape::status_name(container.status()) == status)
+        && any("name", &|name| is_like(&container.name, name))
+        && any("status", &|status| {
+            shape::status_name(container.status()) == status
+        })
         && any("exited", &|code| {
             container.status() == Status::Exited && container.exit_code.to_string() == code
         })
-        && any("health", &|health| wherry_docker::health::word(container) == health)
+        && any("health", &|health| {
+            wherry_docker::health::word(container) == health
+        })
         && any("ancestor", &|image| {
             container.image_id == image
-                || container.image_id.trim_start_matches("sha256:").starts_with(image)
+                || container
+                    .image_id
+                    .trim_start_matches("sha256:")
+                    .starts_with(image)
                 || reference::normalised(&spec.image) == reference::normalised(image)
         })
-        && any("network", &|network| shape::networks(container).iter().any(|(id, name)| id == network || name == network))
+        && any("network", &|network| {
+            let named = wherry_docker::network::names(&spec)
+                .iter()
+                .any(|name| name == &network);
+            named
+                || container
+                    .endpoints
+                    .iter()
+                    .any(|place| place.network == network)
+        })
         && any("volume", &|volume| {
-            container.mounts.iter().any(|mount| mount.name == volume || mount.target == volume || mount.source == volume)
+            container.mounts.iter().any(|mount| {
+                mount.name == volume || mount.target == volume || mount.source == volume
+            })
         })
         && any("publish", &|port| {
             let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-            container.ports.iter().any(|binding| binding.host_port.to_string() == number && binding.protocol == protocol)
+            container.ports.iter().any(|binding| {
+                binding.host_port.to_string() == number && binding.protocol == protocol
+            })
         })
-        && any("expose", &|port| shape::exposes(container, port))
+        && any("expose", &|port| {
+            let wanted = if port.contains('/') {
+                port.to_owned()
+            } else {
+                format!("{port}/tcp")
+            };
+            shape::exposed_ports(container).contains(&wanted)
+        })
         && filters.matches_labels(|key| labels.get(key))
 }
 
 pub(super) async fn inspect(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Name(name): Name,
     uri: Uri,
 ) -> Result<Json<Value>> {
     let guest = api.guest().await?;
     let container = super::inspect(&guest, &name).await?;
     let mut value = shape::inspect(&container);
     if Query::of(&uri).flag("size") {
-        let usage = SystemClient::new(guest).disk_usage(DiskUsageRequest {}).await?.into_inner();
+        let usage = SystemClient::new(guest)
+            .disk_usage(DiskUsageRequest {})
+            .await?
+            .into_inner();
         let found = usage.containers.iter().find(|usage| {
-            usage.container.as_ref().is_some_and(|other| other.id == container.id)
+            usage
+                .container
+                .as_ref()
+                .is_some_and(|other| other.id == container.id)
         });
         let size = found.map_or(0, |usage| usage.size);
         value["SizeRw"] = size.into();
@@ -133,25 +204,30 @@ pub(super) async fn inspect(
 
 pub(super) async fn top(
     State(api): State<Api>,
-    Path(container): Path<String>,
+    Name(container): Name,
     uri: Uri,
 ) -> Result<Json<Value>> {
-    let arguments = Query::of(&uri).text("ps_args").split_whitespace().map(str::to_owned).collect();
+    let arguments = Query::of(&uri)
+        .text("ps_args")
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
     let request = TopRequest {
         container,
         arguments,
     };
-    let top = ContainersClient::new(api.guest().await?).top(request).await?.into_inner();
-    let processes: Vec<_> = top.processes.into_iter().map(|process| process.fields).collect();
+    let top = api.containers().await?.top(request).await?.into_inner();
+    let processes: Vec<_> = top
+        .processes
+        .into_iter()
+        .map(|process| process.fields)
+        .collect();
     Ok(Json(json!({"Titles": top.titles, "Processes": processes})))
 }
 
-pub(super) async fn changes(
-    State(api): State<Api>,
-    Path(container): Path<String>,
-) -> Result<Json<Value>> {
+pub(super) async fn changes(State(api): State<Api>, Name(container): Name) -> Result<Json<Value>> {
     let request = DiffRequest { container };
-    let diff = ContainersClient::new(api.guest().await?).diff(request).await?.into_inner();
+    let diff = api.containers().await?.diff(request).await?.into_inner();
     let change = |change: &wherry_proto::v1::FileChange| {
         let kind = match change.kind() {
             Kind::Added => 1,

@@ -6,14 +6,17 @@ mod life;
 mod list;
 mod streams;
 
+pub(super) use archive::{send, tar};
+pub(super) use streams::{json_stream, line};
+
 use axum::Router;
 use axum::routing::{delete, get, post};
 use tonic::transport::Channel;
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::{Container, InspectContainerRequest};
 
-use super::error::Result;
 use super::Api;
+use super::error::Result;
 
 pub(super) fn routes() -> Router<Api> {
     let one = |rest: &str| format!("/containers/{{name}}{rest}");
@@ -42,7 +45,9 @@ pub(super) fn routes() -> Router<Api> {
         .route(&one("/export"), get(archive::export))
         .route(
             &one("/archive"),
-            get(archive::copy_out).head(archive::stat).put(archive::copy_in),
+            get(archive::copy_out)
+                .head(archive::stat)
+                .put(archive::copy_in),
         )
         .route("/commit", post(archive::commit))
 }

@@ -4,39 +4,40 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream as streams};
+use http::request::Parts;
 use http::{Uri, header};
 use hyper::upgrade::OnUpgrade;
 use serde_json::{Value, json};
 use tonic::transport::Channel;
-use wherry_client::open_stream;
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::wait_container_request::Condition;
 use wherry_proto::v1::{
-    AttachStream, ContainerStats, LogsStream, StatsRequest, StreamHeader, WaitContainerRequest,
+    AttachStream, ContainerStats, LogsStream, StatsRequest, WaitContainerRequest,
 };
 
 use crate::api::Api;
 use crate::api::error::{ApiError, Result};
+use crate::api::path::Name;
 use crate::api::query::Query;
 use crate::api::stream::{self, Form, Wanted};
-use crate::api::version::{ApiVersion, NEWEST};
+use crate::api::version::ApiVersion;
 
 /// How long is between two figures of `stats`, as Docker's are.
 const STATS_PERIOD: Duration = Duration::from_secs(1);
 
 pub(super) async fn attach(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Name(name): Name,
     request: Request,
 ) -> Result<Response> {
     let (mut parts, _) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
-    let version = parts.extensions.get::<ApiVersion>().copied().unwrap_or(NEWEST);
+    let version = ApiVersion::of(&parts);
     let query = Query::of(&parts.uri);
     let follow = query.flag("stream");
     let wanted = Wanted {
@@ -62,32 +63,28 @@ pub(super) async fn attach(
             ..LogsStream::default()
         })
     };
-    let stream = open(&api, purpose).await?;
+    let stream = api.open(purpose).await?;
     stream::answer(stream, wanted, form, version, &parts.headers, upgrade)
 }
 
 pub(super) async fn no_web_socket() -> ApiError {
-    ApiError::not_implemented("attaching over a WebSocket is not supported by Wherry: use POST …/attach")
-}
-
-async fn open(api: &Api, purpose: Purpose) -> Result<wherry_client::BulkStream> {
-    let header = StreamHeader {
-        wire_version: 0,
-        purpose: Some(purpose),
-    };
-    Ok(open_stream(api.link.home(), header).await?)
+    ApiError::not_implemented(
+        "attaching over a WebSocket is not supported by Wherry: use POST …/attach",
+    )
 }
 
 pub(super) async fn logs(
     State(api): State<Api>,
-    Path(name): Path<String>,
-    request: Request,
+    Name(name): Name,
+    parts: Parts,
 ) -> Result<Response> {
-    let version = request.extensions().get::<ApiVersion>().copied().unwrap_or(NEWEST);
-    let query = Query::of(request.uri());
+    let version = ApiVersion::of(&parts);
+    let query = Query::of(&parts.uri);
     let (stdout, stderr) = (query.flag("stdout"), query.flag("stderr"));
     if !stdout && !stderr {
-        return Err(ApiError::bad_request("Bad parameters: you must choose at least one stream"));
+        return Err(ApiError::bad_request(
+            "Bad parameters: you must choose at least one stream",
+        ));
     }
     let tail = match query.text("tail") {
         "" | "all" => None,
@@ -107,19 +104,19 @@ pub(super) async fn logs(
         since_ns,
         until_ns,
     });
-    stream::answer_output(open(&api, purpose).await?, form, version)
+    stream::answer_output(api.open(purpose).await?, form, version)
 }
 
-pub(super) async fn wait(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-    uri: Uri,
-) -> Result<Response> {
+pub(super) async fn wait(State(api): State<Api>, Name(name): Name, uri: Uri) -> Result<Response> {
     let condition = match Query::of(&uri).text("condition") {
         "" | "not-running" => Condition::NotRunning,
         "next-exit" => Condition::NextExit,
         "removed" => Condition::Removed,
-        other => return Err(ApiError::bad_request(format!("invalid condition: {other:?}"))),
+        other => {
+            return Err(ApiError::bad_request(format!(
+                "invalid condition: {other:?}"
+            )));
+        }
     };
     let guest = api.guest().await?;
     let container = super::inspect(&guest, &name).await?;
@@ -169,11 +166,7 @@ pub(in crate::api) fn json_stream(
         .map_err(ApiError::internal)
 }
 
-pub(super) async fn stats(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-    uri: Uri,
-) -> Result<Response> {
+pub(super) async fn stats(State(api): State<Api>, Name(name): Name, uri: Uri) -> Result<Response> {
     let query = Query::of(&uri);
     let follow = query.flag_or("stream", true);
     let guest = api.guest().await?;
@@ -183,7 +176,11 @@ pub(super) async fn stats(
         return json_stream(streams::once(async move { line(&figures) }));
     }
     // As Docker: the first of a stream has nothing before it; the only one has.
-    let state = if follow { (None, Some(first)) } else { (Some(first), None) };
+    let state = if follow {
+        (None, Some(first))
+    } else {
+        (Some(first), None)
+    };
     let figures = streams::unfold(state, move |(before, ready)| {
         let (guest, name) = (guest.clone(), name.clone());
         async move {
@@ -209,16 +206,23 @@ async fn read_stats(guest: Channel, name: String) -> Result<ContainerStats> {
         containers: vec![name],
         all: false,
     };
-    let answer = ContainersClient::new(guest).stats(request).await?.into_inner();
+    let answer = ContainersClient::new(guest)
+        .stats(request)
+        .await?
+        .into_inner();
     let stats = answer.stats.into_iter().next();
     stats.ok_or_else(|| ApiError::internal("the guest answers with no figures"))
 }
 
 fn stats_json(before: Option<&ContainerStats>, now: &ContainerStats) -> Value {
     let time = |stats: Option<&ContainerStats>| {
-        let since = stats.and_then(|stats| u64::try_from(stats.time_ns).ok()).map(Duration::from_nanos);
+        let since = stats
+            .and_then(|stats| u64::try_from(stats.time_ns).ok())
+            .map(Duration::from_nanos);
         match since {
-            Some(since) => humantime::format_rfc3339_nanos(std::time::UNIX_EPOCH + since).to_string(),
+            Some(since) => {
+                humantime::format_rfc3339_nanos(std::time::UNIX_EPOCH + since).to_string()
+            }
             None => "0001-01-01T00:00:00Z".to_owned(),
         }
     };
