@@ -129,8 +129,8 @@ impl Show {
     fn render(&self, event: &Event) -> Result<String, Failure> {
         match self {
             Self::Line => Ok(output::event_line(event)),
-            Self::Json => Ok(output::event_json(event).to_string()),
-            Self::Template(template) => template.render(&output::event_fields(event)),
+            Self::Json => Ok(wherry_docker::event::json(event).to_string()),
+            Self::Template(template) => template.render(&wherry_docker::event::fields(event)),
         }
     }
 }

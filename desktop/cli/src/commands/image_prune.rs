@@ -68,7 +68,10 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
     if !pruned.deleted.is_empty() {
         output::print_line("Deleted Images:")?;
         for tag in &pruned.untagged {
-            output::print_line(&format!("untagged: {}", output::familiar(tag)))?;
+            output::print_line(&format!(
+                "untagged: {}",
+                wherry_docker::reference::familiar(tag)
+            ))?;
         }
         for id in &pruned.deleted {
             output::print_line(&format!("deleted: {id}"))?;

@@ -131,7 +131,7 @@ async fn find(connection: &Connection, name: &str, kind: Option<Kind>) -> Result
             container: name.to_owned(),
         };
         match connection.containers().inspect(request).await {
-            Ok(container) => return Ok(output::inspect_container(&container.into_inner())),
+            Ok(container) => return Ok(wherry_docker::container::inspect(&container.into_inner())),
             Err(status) if status.code() == Code::NotFound && kind.is_none() => {}
             Err(status) => return Err(status.into()),
         }
@@ -141,7 +141,7 @@ async fn find(connection: &Connection, name: &str, kind: Option<Kind>) -> Result
             name: name.to_owned(),
         };
         match connection.images().inspect(request).await {
-            Ok(image) => return Ok(output::inspect_image(&image.into_inner())),
+            Ok(image) => return Ok(wherry_docker::image::inspect(&image.into_inner())),
             // A name may be none at all for an image, "A" for one.
             Err(status)
                 if kind.is_none()
@@ -154,7 +154,7 @@ async fn find(connection: &Connection, name: &str, kind: Option<Kind>) -> Result
             network: name.to_owned(),
         };
         match connection.networks().inspect(request).await {
-            Ok(network) => return Ok(output::inspect_network(&network.into_inner())),
+            Ok(network) => return Ok(wherry_docker::network::inspect(&network.into_inner())),
             Err(status)
                 if kind.is_none()
                     && matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {}
@@ -165,7 +165,7 @@ async fn find(connection: &Connection, name: &str, kind: Option<Kind>) -> Result
         name: name.to_owned(),
     };
     match connection.volumes().inspect(request).await {
-        Ok(volume) => Ok(output::inspect_volume(&volume.into_inner())),
+        Ok(volume) => Ok(wherry_docker::volume::inspect(&volume.into_inner())),
         Err(status) if kind.is_none() && status.code() == Code::NotFound => {
             Err(Failure::new(format!(
                 "there is no container, no image, no network and no volume {name:?}: `wherry ps -a`, `wherry images`, `wherry network ls` and `wherry volume ls` list what there is"

@@ -39,7 +39,10 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
             output::print_line(&format!("Loaded image ID: {}", image.id))?;
         }
         for tag in &image.tags {
-            output::print_line(&format!("Loaded image: {}", output::familiar(tag)))?;
+            output::print_line(&format!(
+                "Loaded image: {}",
+                wherry_docker::reference::familiar(tag)
+            ))?;
         }
     }
     Ok(0)

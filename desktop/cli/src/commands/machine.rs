@@ -163,7 +163,8 @@ pub(super) fn lines(status: &MachineStatusResponse) -> String {
     add("Error", status.error.clone());
     add("Warning", status.warning.clone());
     if matches!(status.state(), MachineState::Running | MachineState::Paused) {
-        let uptime = output::human_duration(Duration::from_millis(status.uptime_ms)).to_lowercase();
+        let uptime =
+            wherry_docker::human::duration(Duration::from_millis(status.uptime_ms)).to_lowercase();
         add(
             "Up",
             format!(

@@ -166,7 +166,7 @@ fn parse_filter(text: &str) -> Result<Filter, String> {
                 Status::Exited,
                 Status::Dead,
             ];
-            let known = known.map(output::status_name);
+            let known = known.map(wherry_docker::container::status_name);
             if !known.contains(&value) {
                 return Err(format!(
                     "there is no status {value:?}: use {}",
@@ -194,7 +194,7 @@ fn parse_filter(text: &str) -> Result<Filter, String> {
         "network" => Filter::Network(value.to_owned()),
         "publish" => Filter::Publish(parse_ports(value)?),
         "expose" => Filter::Expose(parse_ports(value)?),
-        "ancestor" => Filter::Ancestor(output::normalised(value)),
+        "ancestor" => Filter::Ancestor(wherry_docker::reference::normalised(value)),
         "label" => match value.split_once('=') {
             Some((key, value)) => Filter::Label(key.to_owned(), Some(value.to_owned())),
             None => Filter::Label(value.to_owned(), None),
@@ -242,11 +242,13 @@ fn matches(filters: &[Filter], container: &Container) -> bool {
         let wished = container.spec.iter().flat_map(|spec| &spec.ports);
         wished.chain(&container.ports)
     };
-    let exposed = || output::exposed_ports(container);
+    let exposed = || wherry_docker::container::exposed_ports(container);
     let one = |filter: &Filter| match filter {
         Filter::Name(part) => container.name.contains(part.as_str()),
         Filter::Id(prefix) => container.id.starts_with(prefix.as_str()),
-        Filter::Status(status) => output::status_name(container.status()) == status,
+        Filter::Status(status) => {
+            wherry_docker::container::status_name(container.status()) == status
+        }
         Filter::Exited(code) => {
             container.status() == Status::Exited && container.exit_code == *code
         }
@@ -255,7 +257,7 @@ fn matches(filters: &[Filter], container: &Container) -> bool {
         Filter::Volume(wanted) => mounts()
             .any(|mount| [&mount.source, &mount.host_source, &mount.target].contains(&wanted)),
         Filter::Network(wanted) => container.spec.as_ref().is_some_and(|spec| {
-            let names = output::network_names(spec);
+            let names = wherry_docker::network::names(spec);
             let ids = container.endpoints.iter();
             names.contains(&wanted.as_str())
                 || ids
@@ -274,11 +276,11 @@ fn matches(filters: &[Filter], container: &Container) -> bool {
                         .is_ok_and(|number| wanted.contain(number, protocol))
                 })
         }
-        Filter::Health(word) => output::health_word(container) == word,
-        Filter::Ancestor(image) => container
-            .spec
-            .as_ref()
-            .is_some_and(|spec| output::normalised(output::familiar(&spec.image)) == *image),
+        Filter::Health(word) => wherry_docker::container::health_word(container) == word,
+        Filter::Ancestor(image) => container.spec.as_ref().is_some_and(|spec| {
+            wherry_docker::reference::normalised(wherry_docker::reference::familiar(&spec.image))
+                == *image
+        }),
         Filter::Label(key, value) => labels()
             .any(|(known, has)| known == key && value.as_ref().is_none_or(|value| value == has)),
     };

@@ -113,8 +113,8 @@ fn lines(image: &str, quiet: bool, result: &TransferResult) -> String {
     if quiet {
         return format!("{}\n", result.name);
     }
-    let name = output::familiar(&result.name);
-    let (repository, tag) = output::split_tag(&result.name);
+    let name = wherry_docker::reference::familiar(&result.name);
+    let (repository, tag) = wherry_docker::reference::split_tag(&result.name);
     let (subject, repository) = match result.name.split_once('@') {
         Some((repository, _)) => (result.name.as_str(), repository),
         None => (tag, repository),

@@ -35,8 +35,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Outcome {
-    let normalised = output::normalised(&arguments.image);
-    let (repository, _) = output::split_tag(&normalised);
+    let normalised = wherry_docker::reference::normalised(&arguments.image);
+    let (repository, _) = wherry_docker::reference::split_tag(&normalised);
     let has_tag = arguments
         .image
         .rsplit('/')
@@ -71,7 +71,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         if arguments.quiet {
             output::print_line(&result.name)?;
         } else {
-            let (_, tag) = output::split_tag(&result.name);
+            let (_, tag) = wherry_docker::reference::split_tag(&result.name);
             output::print_line(&format!(
                 "{tag}: digest: {} size: {}",
                 result.digest, result.size
@@ -87,13 +87,13 @@ async fn tags(connection: &Connection, repository: &str) -> Result<Vec<String>, 
     let images = images.into_inner().images.into_iter();
     let mut names: Vec<String> = images
         .flat_map(|image| image.tags)
-        .filter(|tag| output::split_tag(tag).0 == repository)
+        .filter(|tag| wherry_docker::reference::split_tag(tag).0 == repository)
         .collect();
     names.sort();
     if names.is_empty() {
         return Err(Failure::new(format!(
             "An image does not exist locally with the tag: {}",
-            output::familiar(repository)
+            wherry_docker::reference::familiar(repository)
         )));
     }
     Ok(names)

@@ -36,7 +36,10 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
                 .await?
                 .into_inner();
             for tag in &removed.untagged {
-                output::print_line(&format!("Untagged: {}", output::familiar(tag)))?;
+                output::print_line(&format!(
+                    "Untagged: {}",
+                    wherry_docker::reference::familiar(tag)
+                ))?;
             }
             for id in &removed.deleted {
                 output::print_line(&format!("Deleted: {id}"))?;

@@ -178,8 +178,8 @@ async fn create_from_image(
     match connection.containers().create(request.clone()).await {
         Err(status) if missing(&status) => match options.pull {
             PullPolicy::Missing => {
-                let name = output::normalised(options.image());
-                let image = output::familiar(&name);
+                let name = wherry_docker::reference::normalised(options.image());
+                let image = wherry_docker::reference::familiar(&name);
                 if !options.quiet && std::io::stderr().is_terminal() {
                     eprintln!("Unable to find image '{image}' locally");
                 }

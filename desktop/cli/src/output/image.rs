@@ -1,14 +1,13 @@
-//! Images, as `images` and `inspect` show them.
+//! Images, as `images` and `history` show them.
 
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use wherry_client::size;
+use wherry_docker::human;
+use wherry_docker::reference::{familiar, short_id, split_tag};
 use wherry_proto::v1::Image;
 use wherry_proto::v1::image_history_response::Step;
-
-use super::human;
-use super::reference::{familiar, short_id, split_tag};
 
 /// Returns the rows of an image in `images`, one for each of its names.
 pub(crate) fn rows(image: &Image, full: bool, now: SystemTime) -> Vec<Value> {
@@ -67,44 +66,4 @@ pub(crate) fn ellipsis(text: &str, most: usize) -> String {
     }
     let kept = text.chars().take(most.saturating_sub(1));
     kept.chain(['…']).collect()
-}
-
-/// Returns an image in the shape of `docker image inspect`.
-pub(crate) fn inspect(image: &Image) -> Value {
-    let config = image.config.clone().unwrap_or_default();
-    let set = |items: &[String]| -> Value {
-        let entries = items.iter().map(|item| (item.clone(), json!({})));
-        Value::Object(entries.collect())
-    };
-    let labels: serde_json::Map<String, Value> = config
-        .labels
-        .into_iter()
-        .map(|(key, value)| (key, value.into()))
-        .collect();
-    json!({
-        "Id": image.id,
-        "RepoTags": image.tags.iter().map(|tag| familiar(tag)).collect::<Vec<_>>(),
-        "RepoDigests": image.digests.iter().map(|digest| familiar(digest)).collect::<Vec<_>>(),
-        "Digest": image.manifest_digest,
-        "Comment": image.comment,
-        "Author": image.author,
-        "DockerVersion": image.docker_version,
-        "Variant": image.variant,
-        "Created": human::rfc3339(image.created.as_ref()),
-        "Architecture": image.architecture,
-        "Os": image.os,
-        "Size": image.size,
-        "Config": {
-            "User": config.user,
-            "Env": config.env,
-            "Entrypoint": config.entrypoint,
-            "Cmd": config.cmd,
-            "WorkingDir": config.working_dir,
-            "Labels": labels,
-            "ExposedPorts": set(&config.exposed_ports),
-            "Volumes": set(&config.volumes),
-            "StopSignal": config.stop_signal,
-        },
-        "RootFS": { "Type": "layers", "Layers": image.layers },
-    })
 }

@@ -1,34 +1,25 @@
-//! What commands print: tables, templates, and the shapes that Docker gives
-//! containers and images.
+//! What commands print: tables, templates, and the rows that Docker gives
+//! containers and images in them.
 
 mod container;
 mod event;
-mod health;
-mod host_config;
-mod human;
 mod image;
 mod listing;
 mod network;
-mod reference;
 mod stats;
 mod table;
 mod template;
 mod volume;
 
-pub(crate) use container::{
-    exposed_ports, inspect as inspect_container, row as container_row, status_name,
-};
-pub(crate) use event::{fields as event_fields, json as event_json, line as event_line};
-pub(crate) use health::word as health_word;
-pub(crate) use human::duration as human_duration;
-pub(crate) use image::{ellipsis, history_row, inspect as inspect_image, rows as image_rows};
+pub(crate) use container::row as container_row;
+pub(crate) use event::line as event_line;
+pub(crate) use image::{ellipsis, history_row, rows as image_rows};
 pub(crate) use listing::{Listing, print_listing};
-pub(crate) use network::{inspect as inspect_network, names as network_names, row as network_row};
-pub(crate) use reference::{familiar, normalised, split_tag};
+pub(crate) use network::row as network_row;
 pub(crate) use stats::row as stats_row;
 pub(crate) use table::Table;
 pub(crate) use template::Template;
-pub(crate) use volume::{inspect as inspect_volume, row as volume_row};
+pub(crate) use volume::row as volume_row;
 
 use std::io::{self, Write};
 

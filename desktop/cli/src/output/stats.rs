@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 use wherry_client::size::decimal;
+use wherry_docker::reference::short_id;
 use wherry_proto::v1::ContainerStats;
-
-use super::reference::short_id;
 
 /// Returns the fields of a container in `stats`, named as Docker's. Rates are
 /// since the look before.

@@ -113,8 +113,8 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
 
 /// Returns whether a full tag has this name, which may leave the tag out.
 fn is_named(tag: &str, name: &str) -> bool {
-    let wanted = output::normalised(name);
-    let has_tag = wanted.ends_with(name) || output::familiar(&wanted) == name;
+    let wanted = wherry_docker::reference::normalised(name);
+    let has_tag = wanted.ends_with(name) || wherry_docker::reference::familiar(&wanted) == name;
     if has_tag {
         tag == wanted
     } else {

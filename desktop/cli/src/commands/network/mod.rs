@@ -10,7 +10,6 @@ use wherry_proto::v1::InspectNetworkRequest;
 use super::inspect;
 use crate::connection::Connection;
 use crate::failure::Outcome;
-use crate::output;
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -71,7 +70,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
                         network: name.to_owned(),
                     };
                     let network = connection.networks().inspect(request).await?.into_inner();
-                    Ok(output::inspect_network(&network))
+                    Ok(wherry_docker::network::inspect(&network))
                 },
             )
             .await

@@ -247,7 +247,9 @@ async fn prune_images(
                 removed => {
                     let removed = removed?.into_inner();
                     let untagged = removed.untagged.iter();
-                    gone.extend(untagged.map(|tag| format!("untagged: {}", output::familiar(tag))));
+                    gone.extend(untagged.map(|tag| {
+                        format!("untagged: {}", wherry_docker::reference::familiar(tag))
+                    }));
                     gone.extend(removed.deleted.iter().map(|id| format!("deleted: {id}")));
                 }
             }

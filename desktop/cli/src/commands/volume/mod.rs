@@ -8,7 +8,6 @@ use wherry_proto::v1::InspectVolumeRequest;
 use super::inspect;
 use crate::connection::Connection;
 use crate::failure::Outcome;
-use crate::output;
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -59,7 +58,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
                         name: name.to_owned(),
                     };
                     let volume = connection.volumes().inspect(request).await?.into_inner();
-                    Ok(output::inspect_volume(&volume))
+                    Ok(wherry_docker::volume::inspect(&volume))
                 },
             )
             .await

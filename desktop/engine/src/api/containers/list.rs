@@ -133,9 +133,7 @@ fn matches(container: &Container, filters: &Filters) -> bool {
         && any("exited", &|code| {
             container.status() == Status::Exited && container.exit_code.to_string() == code
         })
-        && any("health", &|health| {
-            wherry_docker::health::word(container) == health
-        })
+        && any("health", &|health| shape::health_word(container) == health)
         && any("ancestor", &|image| {
             container.image_id == image
                 || container

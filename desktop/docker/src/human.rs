@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use prost_types::Timestamp;
 
 /// Returns a duration in one unit: `2 minutes`, `About an hour`.
-pub(crate) fn duration(duration: Duration) -> String {
+pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let minutes = seconds / 60;
     let hours = (seconds + 1800) / 3600;
@@ -25,7 +25,7 @@ pub(crate) fn duration(duration: Duration) -> String {
 }
 
 /// Returns how long before `now` a time was, in words.
-pub(crate) fn since(time: Option<&Timestamp>, now: SystemTime) -> String {
+pub fn since(time: Option<&Timestamp>, now: SystemTime) -> String {
     match time.and_then(system_time) {
         // The guest's clock may be a little ahead.
         Some(time) => duration(now.duration_since(time).unwrap_or_default()),
@@ -34,7 +34,7 @@ pub(crate) fn since(time: Option<&Timestamp>, now: SystemTime) -> String {
 }
 
 /// Returns a time as `docker ps` shows it, in UTC.
-pub(crate) fn date(time: Option<&Timestamp>) -> String {
+pub fn date(time: Option<&Timestamp>) -> String {
     match time.and_then(system_time) {
         Some(time) => {
             let text = humantime::format_rfc3339_seconds(time).to_string();
@@ -45,7 +45,7 @@ pub(crate) fn date(time: Option<&Timestamp>) -> String {
 }
 
 /// Returns a time in RFC 3339; Go's zero time where there is none, as Docker does.
-pub(crate) fn rfc3339(time: Option<&Timestamp>) -> String {
+pub fn rfc3339(time: Option<&Timestamp>) -> String {
     match time.and_then(system_time) {
         Some(time) => humantime::format_rfc3339_nanos(time).to_string(),
         None => "0001-01-01T00:00:00Z".to_owned(),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wherry_proto::v1::{Container, Health, HealthCheck};
 
-use super::human;
+use crate::human;
 
 /// Returns what `ps` adds to the state: ` (healthy)`, or nothing.
 pub(super) fn suffix(container: &Container) -> String {
@@ -15,7 +15,7 @@ pub(super) fn suffix(container: &Container) -> String {
 }
 
 /// Returns Docker's word for a container's health: `none` where it is not checked.
-pub(crate) fn word(container: &Container) -> &str {
+pub fn word(container: &Container) -> &str {
     container
         .health
         .as_ref()

@@ -2,7 +2,7 @@
 
 /// Returns the name of an image without what everybody leaves out:
 /// `docker.io/library/nginx:latest` is `nginx:latest`.
-pub(crate) fn familiar(name: &str) -> &str {
+pub fn familiar(name: &str) -> &str {
     match name.strip_prefix("docker.io/") {
         Some(rest) => rest.strip_prefix("library/").unwrap_or(rest),
         None => name,
@@ -10,7 +10,7 @@ pub(crate) fn familiar(name: &str) -> &str {
 }
 
 /// Splits a familiar name into repository and tag.
-pub(crate) fn split_tag(name: &str) -> (&str, &str) {
+pub fn split_tag(name: &str) -> (&str, &str) {
     match name.rsplit_once(':') {
         // A colon before a slash belongs to a registry's port.
         Some((repository, tag)) if !tag.contains('/') => (repository, tag),
@@ -19,7 +19,7 @@ pub(crate) fn split_tag(name: &str) -> (&str, &str) {
 }
 
 /// Returns a name in full, `nginx` as `docker.io/library/nginx:latest`.
-pub(crate) fn normalised(name: &str) -> String {
+pub fn normalised(name: &str) -> String {
     let (repository, tag) = match split_tag(name) {
         (repository, "<none>") => (repository, "latest"),
         split => split,
@@ -35,7 +35,7 @@ pub(crate) fn normalised(name: &str) -> String {
 }
 
 /// Returns the twelve digits that stand for an id.
-pub(crate) fn short_id(id: &str) -> &str {
+pub fn short_id(id: &str) -> &str {
     let digits = id.strip_prefix("sha256:").unwrap_or(id);
     digits.get(..12).unwrap_or(digits)
 }
