@@ -61,7 +61,29 @@ impl ApiError {
             Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, message)
+        // Clients look for Docker's words.
+        match message.strip_prefix("no such image") {
+            Some(rest) => Self::new(status, format!("No such image{rest}")),
+            None => Self::new(status, message),
+        }
+    }
+
+    /// As Docker has it of a command that cannot be executed: it is the client who
+    /// asked for what cannot be.
+    pub(super) fn of_start(status: &tonic::Status) -> Self {
+        let wrong = [
+            "executable file not found",
+            "no such file or directory",
+            "permission denied",
+            "is a directory",
+            "not a directory",
+        ];
+        let message = status.message();
+        let is_wrong = |words: &&str| message.to_lowercase().contains(words);
+        match status.code() {
+            Code::FailedPrecondition if wrong.iter().any(is_wrong) => Self::bad_request(message),
+            code => Self::of_code(code, message),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Execs: made, started with hijacked streams, resized and looked at.
 
+use std::time::{Duration, Instant};
+
 use axum::Json;
 use axum::Router;
 use axum::body::Body;
@@ -10,15 +12,22 @@ use bollard_stubs::models::{ExecConfig, ExecStartConfig};
 use http::StatusCode;
 use hyper::upgrade::OnUpgrade;
 use serde_json::{Value, json};
+use tonic::transport::Channel;
+use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::{CreateExecRequest, ExecStream, InspectExecRequest, ResizeRequest};
 
 use super::error::{ApiError, Result};
 use super::path::Name;
 use super::query::Query;
-use super::stream::{self, Form, Wanted};
-use super::version::ApiVersion;
+use super::stream::{self, Client, Form, Wanted};
 use super::{Api, body};
+
+/// How long an exec may take to have an exit code once its output ended.
+const END_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Between two looks at it.
+const END_POLL: Duration = Duration::from_millis(5);
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -55,33 +64,55 @@ async fn create(State(api): State<Api>, Name(name): Name, request: Body) -> Resu
 async fn start(State(api): State<Api>, Name(id): Name, request: Request) -> Result<Response> {
     let (mut parts, request) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
-    let version = ApiVersion::of(&parts);
     let config: ExecStartConfig = body::json(request).await?;
     let mut containers = api.containers().await?;
+    let exec = containers
+        .inspect_exec(InspectExecRequest { exec: id.clone() })
+        .await?;
+    // As Docker: terminal and input are of the making, whatever the start says.
+    let made = exec.into_inner().request.unwrap_or_default();
+    let detach = config.detach.unwrap_or_default();
+    let stream = api
+        .open(Purpose::Exec(ExecStream {
+            exec: id.clone(),
+            detach,
+        }))
+        .await?;
     let [rows, columns] = size(config.console_size.as_deref());
-    if rows > 0 && columns > 0 {
+    if rows > 0 && columns > 0 && made.terminal {
         let request = ResizeRequest {
             container: String::new(),
             exec: id.clone(),
             rows,
             columns,
         };
-        containers.resize(request).await?;
+        // One that ended at once has no terminal any more.
+        let _ = containers.resize(request).await;
     }
-    let detach = config.detach.unwrap_or_default();
-    let stream = api
-        .open(Purpose::Exec(ExecStream { exec: id, detach }))
-        .await?;
     if detach {
         return Ok(StatusCode::OK.into_response());
     }
     let wanted = Wanted {
-        stdin: true,
+        stdin: made.open_stdin,
         stdout: true,
         stderr: true,
     };
-    let form = Form::of(config.tty.unwrap_or_default());
-    stream::answer(stream, wanted, form, version, &parts.headers, upgrade)
+    let end: stream::Ending = Box::pin(ended(containers, id));
+    let client = Client::of(&parts, upgrade, Body::empty());
+    stream::answer(stream, wanted, Form::of(made.terminal), client, Some(end))
+}
+
+/// Waits until an exec whose output ended has an exit code: clients ask for it as
+/// soon as their stream closes.
+async fn ended(mut containers: ContainersClient<Channel>, exec: String) {
+    let deadline = Instant::now() + END_DEADLINE;
+    while Instant::now() < deadline {
+        let request = InspectExecRequest { exec: exec.clone() };
+        match containers.inspect_exec(request).await {
+            Ok(found) if found.get_ref().running => tokio::time::sleep(END_POLL).await,
+            _ => return,
+        }
+    }
 }
 
 /// Returns rows and columns; 0 for what is left out or beyond any terminal.
@@ -107,25 +138,35 @@ async fn resize(State(api): State<Api>, Name(id): Name, uri: http::Uri) -> Resul
 }
 
 async fn inspect(State(api): State<Api>, Name(id): Name) -> Result<Json<Value>> {
-    let mut containers = api.containers().await?;
-    let exec = containers
-        .inspect_exec(InspectExecRequest { exec: id })
+    let request = InspectExecRequest { exec: id };
+    let exec = api
+        .containers()
+        .await?
+        .inspect_exec(request)
         .await?
         .into_inner();
+    let made = exec.request.unwrap_or_default();
+    let (program, arguments) = match made.cmd.split_first() {
+        Some((program, arguments)) => (program.as_str(), arguments),
+        None => ("", &[][..]),
+    };
     Ok(Json(json!({
         "ID": exec.id,
         "Running": exec.running,
-        // Docker's has no code before the process ends.
-        "ExitCode": if exec.running { Value::Null } else { exec.exit_code.into() },
+        "ExitCode": if exec.ended { exec.exit_code.into() } else { Value::Null },
         "ContainerID": exec.container,
         "Pid": exec.pid,
         "CanRemove": false,
         "DetachKeys": "",
-        "OpenStdin": true,
+        "OpenStdin": made.open_stdin,
         "OpenStdout": true,
         "OpenStderr": true,
         "ProcessConfig": {
-            "entrypoint": "", "arguments": [], "privileged": false, "tty": false,
+            "entrypoint": program,
+            "arguments": arguments,
+            "privileged": made.privileged,
+            "tty": made.terminal,
+            "user": made.user,
         },
     })))
 }

@@ -1,14 +1,18 @@
 //! Standard streams towards clients: hijacked connections and answers of any
 //! length, multiplexed where there is no terminal.
 
+use std::pin::Pin;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::Stream;
-use http::{HeaderMap, StatusCode, header};
+use futures_util::{Stream, StreamExt};
+use http::request::Parts;
+use http::{StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio_util::task::AbortOnDropHandle;
 use wherry_client::{BulkReader, BulkStream, BulkWriter, StreamError};
 use wherry_proto::frame::{Frame, Kind};
 
@@ -83,39 +87,73 @@ impl Wanted {
     }
 }
 
+/// What happens between a process's end and the closing of its client's stream.
+pub(super) type Ending = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The client's side of a process's streams.
+pub(super) struct Client {
+    version: ApiVersion,
+    /// Where the client asked for the connection itself.
+    upgrade: Option<OnUpgrade>,
+    /// The input of one that did not.
+    body: Body,
+}
+
+impl Client {
+    pub(super) fn of(parts: &Parts, upgrade: Option<OnUpgrade>, body: Body) -> Self {
+        Self {
+            version: ApiVersion::of(parts),
+            upgrade: upgrade.filter(|_| parts.headers.contains_key(header::UPGRADE)),
+            body,
+        }
+    }
+}
+
 /// Answers with the output of `stream` and joins its input to the client: over
 /// the hijacked connection where the client asked for an upgrade, else in the
-/// answer's body alone.
+/// answer's and the request's bodies.
 pub(super) fn answer(
     stream: BulkStream,
     wanted: Wanted,
     form: Form,
-    version: ApiVersion,
-    headers: &HeaderMap,
-    upgrade: Option<OnUpgrade>,
+    client: Client,
+    ending: Option<Ending>,
 ) -> Result<Response> {
-    let response = Response::builder().header(header::CONTENT_TYPE, form.content_type(version));
-    match upgrade.filter(|_| headers.contains_key(header::UPGRADE)) {
-        Some(upgrade) => {
-            tokio::spawn(async move {
-                match upgrade.await {
-                    Ok(upgraded) => join(upgraded, stream, wanted, form).await,
-                    Err(error) => tracing::debug!(%error, "a client left before its streams began"),
-                }
-            });
-            response
-                .status(StatusCode::SWITCHING_PROTOCOLS)
-                .header(header::CONNECTION, "Upgrade")
-                .header(header::UPGRADE, "tcp")
-                .body(Body::empty())
+    let content_type = form.content_type(client.version);
+    let response = Response::builder().header(header::CONTENT_TYPE, content_type);
+    let Some(upgrade) = client.upgrade else {
+        let BulkStream { reader, writer } = stream;
+        let sending = tokio::spawn(input_of_body(client.body, writer, wanted.stdin));
+        let input = Some(AbortOnDropHandle::new(sending));
+        let output = output(reader, input, wanted, form, ending);
+        let body = Body::from_stream(output);
+        return response.body(body).map_err(ApiError::internal);
+    };
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(upgraded) => join(upgraded, stream, wanted, form, ending).await,
+            Err(error) => tracing::debug!(%error, "a client left before its streams began"),
         }
-        None => {
-            // The guest sees the end of an input that cannot come.
-            let output = output(stream.reader, Some(stream.writer), wanted, form);
-            response.body(Body::from_stream(output))
+    });
+    response
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "tcp")
+        .body(Body::empty())
+        .map_err(ApiError::internal)
+}
+
+/// Sends a request's body as a process's input.
+async fn input_of_body(body: Body, mut guest: BulkWriter, wanted: bool) {
+    let mut chunks = body.into_data_stream();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        if wanted && guest.send(&chunk).await.is_err() {
+            return;
         }
     }
-    .map_err(ApiError::internal)
+    let _ = guest.end().await;
+    // The connection is the output's still.
+    std::future::pending::<()>().await;
 }
 
 /// Answers with output alone, such as a log.
@@ -131,7 +169,13 @@ pub(super) fn answer_output(
     };
     Response::builder()
         .header(header::CONTENT_TYPE, form.content_type(version))
-        .body(Body::from_stream(output(stream.reader, None, wanted, form)))
+        .body(Body::from_stream(output(
+            stream.reader,
+            None,
+            wanted,
+            form,
+            None,
+        )))
         .map_err(ApiError::internal)
 }
 
@@ -139,33 +183,38 @@ pub(super) fn answer_output(
 /// the way breaks the answer off, so that the client sees that it is not whole.
 fn output(
     reader: BulkReader,
-    writer: Option<BulkWriter>,
+    input: Option<AbortOnDropHandle<()>>,
     wanted: Wanted,
     form: Form,
+    ending: Option<Ending>,
 ) -> impl Stream<Item = std::result::Result<Bytes, StreamError>> + Send {
-    futures_util::stream::try_unfold(
-        (reader, writer),
-        move |(mut reader, mut writer)| async move {
-            if let Some(mut writer) = writer.take() {
-                writer.end().await?;
+    let state = (reader, input, ending);
+    futures_util::stream::try_unfold(state, move |(mut reader, input, ending)| async move {
+        while let Some(frame) = reader.next().await? {
+            if wanted.has(frame.kind)
+                && let Some(bytes) = form.encode(&frame)
+            {
+                return Ok(Some((bytes, (reader, input, ending))));
             }
-            while let Some(frame) = reader.next().await? {
-                if wanted.has(frame.kind)
-                    && let Some(bytes) = form.encode(&frame)
-                {
-                    return Ok(Some((bytes, (reader, writer))));
-                }
-            }
-            Ok(None)
-        },
-    )
+        }
+        if let Some(ending) = ending {
+            ending.await;
+        }
+        Ok(None)
+    })
 }
 
 /// Moves bytes both ways until the process's output ends or the client goes.
-async fn join(upgraded: Upgraded, stream: BulkStream, wanted: Wanted, form: Form) {
+async fn join(
+    upgraded: Upgraded,
+    stream: BulkStream,
+    wanted: Wanted,
+    form: Form,
+    ending: Option<Ending>,
+) {
     let (from_client, to_client) = tokio::io::split(TokioIo::new(upgraded));
     let input = tokio::spawn(input(from_client, stream.writer, wanted.stdin));
-    if let Err(error) = write_output(stream.reader, to_client, wanted, form).await {
+    if let Err(error) = write_output(stream.reader, to_client, wanted, form, ending).await {
         tracing::debug!(%error, "a client's streams ended early");
     }
     // Whoever still writes has nobody to read it.
@@ -177,6 +226,7 @@ async fn write_output(
     mut client: WriteHalf<TokioIo<Upgraded>>,
     wanted: Wanted,
     form: Form,
+    ending: Option<Ending>,
 ) -> std::result::Result<(), StreamError> {
     while let Some(frame) = reader.next().await? {
         if wanted.has(frame.kind)
@@ -184,6 +234,9 @@ async fn write_output(
         {
             client.write_all(&bytes).await?;
         }
+    }
+    if let Some(ending) = ending {
+        ending.await;
     }
     client.shutdown().await?;
     Ok(())

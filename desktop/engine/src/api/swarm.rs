@@ -7,11 +7,15 @@ use http::StatusCode;
 
 use super::Api;
 use super::error::ApiError;
+use super::path::Name;
 
 pub(super) fn routes() -> Router<Api> {
     let mut routes = Router::new()
         .route("/plugins", get(|| async { axum::Json([(); 0]) }))
-        .route("/plugins/{*rest}", any(no_plugins))
+        .route("/plugins/privileges", get(no_plugins))
+        .route("/plugins/pull", post(no_plugins))
+        .route("/plugins/create", post(no_plugins))
+        .route("/plugins/{*rest}", any(no_such_plugin))
         .route("/swarm/init", post(no_swarm_here))
         .route("/swarm/join", post(no_swarm_here))
         .route("/session", post(no_sessions))
@@ -42,6 +46,14 @@ async fn no_manager() -> ApiError {
 
 async fn no_swarm_here() -> ApiError {
     ApiError::not_implemented("Wherry runs containers on one computer and forms no swarm")
+}
+
+async fn no_such_plugin(Name(rest): Name) -> ApiError {
+    let name = ["json", "enable", "disable", "push", "set", "upgrade"]
+        .iter()
+        .find_map(|verb| rest.strip_suffix(verb)?.strip_suffix('/'))
+        .unwrap_or(&rest);
+    ApiError::new(StatusCode::NOT_FOUND, format!("plugin {name:?} not found"))
 }
 
 async fn no_plugins() -> ApiError {

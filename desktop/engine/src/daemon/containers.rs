@@ -43,20 +43,46 @@ impl Translator {
         if !mounts.iter().any(is_host_bind) {
             return Ok(());
         }
-        let shared: Vec<PathBuf> = self
-            .link
-            .status()
-            .await?
-            .shares
-            .iter()
-            .map(PathBuf::from)
-            .collect();
+        let shared = self.shared().await?;
         let config = self.link.home().config();
         for mount in mounts.iter_mut().filter(|mount| is_host_bind(mount)) {
             mount.source = shares::guest_path(Path::new(&mount.host_source), &shared, &config)
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
         }
         Ok(())
+    }
+
+    /// Makes the folders of the host that bind mounts name and that are not there,
+    /// as Docker does for those in its short form.
+    ///
+    /// # Errors
+    ///
+    /// Where one would be in no share, or cannot be made.
+    pub(crate) async fn make_folders(&self, folders: &[PathBuf]) -> Result<(), Status> {
+        let is_missing = |folder: &&PathBuf| folder.is_absolute() && !folder.exists();
+        let missing: Vec<&PathBuf> = folders.iter().filter(is_missing).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (shared, config) = (self.shared().await?, self.link.home().config());
+        for folder in missing {
+            let there = folder.ancestors().find(|parent| parent.exists());
+            if let Some(there) = there {
+                shares::guest_path(there, &shared, &config)
+                    .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            }
+            tokio::fs::create_dir_all(folder).await.map_err(|error| {
+                let folder = folder.display();
+                Status::invalid_argument(format!("cannot create host path {folder}: {error}"))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Returns the host's folders that the machine has.
+    async fn shared(&self) -> Result<Vec<PathBuf>, Status> {
+        let status = self.link.status().await?;
+        Ok(status.shares.iter().map(PathBuf::from).collect())
     }
 
     pub(crate) async fn start(

@@ -60,10 +60,18 @@ fn stat_header(status: &PathStatus) -> String {
         "name": status.name,
         "size": status.size,
         "mode": go_mode(status.mode),
-        "mtime": human::rfc3339(status.modified.as_ref()),
+        "mtime": modified(status),
         "linkTarget": status.link_target,
     });
     BASE64_STANDARD.encode(value.to_string())
+}
+
+/// A file's time may be that of 1970 itself, which elsewhere stands for none.
+fn modified(status: &PathStatus) -> String {
+    match status.modified {
+        Some(time) if time.seconds == 0 && time.nanos == 0 => "1970-01-01T00:00:00Z".to_owned(),
+        time => human::rfc3339(time.as_ref()),
+    }
 }
 
 /// Returns the mode of stat(2) as Go has it.

@@ -1,6 +1,7 @@
 //! `POST /containers/create`: Docker's description of a container as the guest's.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use bollard_stubs::models::{
     ContainerCreateBody, DeviceMapping, EndpointSettings, HealthConfig, HostConfig,
@@ -136,6 +137,24 @@ pub(super) fn spec(name: &str, body: ContainerCreateBody) -> Result<ContainerSpe
         dns_search: host.dns_search.unwrap_or_default(),
         dns_options: host.dns_options.unwrap_or_default(),
     })
+}
+
+/// Returns the host's folders that are made where they are missing: those of binds
+/// in the short form, and of mounts that say so.
+pub(super) fn folders(body: &ContainerCreateBody) -> Vec<PathBuf> {
+    let host = body.host_config.iter();
+    let binds = host.clone().flat_map(|host| host.binds.iter().flatten());
+    let binds = binds.filter_map(|bind| parse_bind(bind).ok().map(|mount| mount.host_source));
+    let mounts = host.flat_map(|host| host.mounts.iter().flatten());
+    let asked = |mount: &&ApiMount| {
+        let options = mount.bind_options.as_ref();
+        options.and_then(|options| options.create_mountpoint) == Some(true)
+    };
+    let mounts = mounts
+        .filter(asked)
+        .filter_map(|mount| mount.source.clone());
+    let sources = binds.chain(mounts).filter(|source| !source.is_empty());
+    sources.map(PathBuf::from).collect()
 }
 
 /// Returns the network that the description names first, and every place on one

@@ -32,8 +32,10 @@ pub(super) async fn create(State(api): State<Api>, uri: Uri, request: Body) -> R
             "no image is named: Image must not be empty",
         ));
     }
+    let folders = create::folders(&body);
     let spec = create::spec(Query::of(&uri).text("name"), body)?;
     api.guest().await?;
+    api.translator().make_folders(&folders).await?;
     let request = CreateContainerRequest { spec: Some(spec) };
     let made = api
         .translator()
@@ -54,7 +56,8 @@ pub(super) async fn start(State(api): State<Api>, Name(name): Name) -> Result<St
         container: container.id,
         ..StartContainerRequest::default()
     };
-    api.translator().start(Request::new(request)).await?;
+    let started = api.translator().start(Request::new(request)).await;
+    started.map_err(|status| ApiError::of_start(&status))?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -24,7 +24,7 @@ use crate::api::Api;
 use crate::api::error::{ApiError, Result};
 use crate::api::path::Name;
 use crate::api::query::Query;
-use crate::api::stream::{self, Form, Wanted};
+use crate::api::stream::{self, Client, Form, Wanted};
 use crate::api::version::ApiVersion;
 
 /// How long is between two figures of `stats`, as Docker's are.
@@ -35,9 +35,8 @@ pub(super) async fn attach(
     Name(name): Name,
     request: Request,
 ) -> Result<Response> {
-    let (mut parts, _) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
-    let version = ApiVersion::of(&parts);
     let query = Query::of(&parts.uri);
     let follow = query.flag("stream");
     let wanted = Wanted {
@@ -64,7 +63,8 @@ pub(super) async fn attach(
         })
     };
     let stream = api.open(purpose).await?;
-    stream::answer(stream, wanted, form, version, &parts.headers, upgrade)
+    let client = Client::of(&parts, upgrade, body);
+    stream::answer(stream, wanted, form, client, None)
 }
 
 pub(super) async fn no_web_socket() -> ApiError {
@@ -134,15 +134,9 @@ pub(super) async fn wait(State(api): State<Api>, Name(name): Name, uri: Uri) -> 
             Ok(answered) => answered,
             Err(_) => waiting.await,
         };
+        // Why a start failed is the start's to say; an error here is one of the wait.
         let value = match answered {
-            Ok(answer) => {
-                let answer = answer.into_inner();
-                let mut value = json!({"StatusCode": answer.exit_code});
-                if !answer.error.is_empty() {
-                    value["Error"] = json!({"Message": answer.error});
-                }
-                value
-            }
+            Ok(answer) => json!({"StatusCode": answer.into_inner().exit_code}),
             Err(status) => json!({"StatusCode": 125, "Error": {"Message": status.message()}}),
         };
         line(&value)
