@@ -65,6 +65,8 @@ pub(crate) const BENCH: &[Need] = &[
 pub(crate) const TEST: &[Need] = &[
     need("docker-registry", &["/usr/bin/docker-registry"]),
     need("skopeo", &["/usr/bin/skopeo"]),
+    need("docker.io", &["/usr/bin/docker", "/usr/local/bin/docker"]),
+    need("docker-compose", &["/usr/bin/docker-compose"]),
 ];
 
 /// For the fuzzer, whose loop is written in C++.

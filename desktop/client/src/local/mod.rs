@@ -47,6 +47,12 @@ pub async fn listen(path: &Path) -> io::Result<LocalListener> {
     imp::listen(path).await
 }
 
+/// Returns the socket at `path` as Docker's clients write an address.
+#[must_use]
+pub fn docker_host(path: &Path) -> String {
+    imp::docker_host(path)
+}
+
 /// Connections as they come in, as tonic's `serve_with_incoming` takes them.
 pub fn incoming(listener: LocalListener) -> impl Stream<Item = io::Result<LocalStream>> + Send {
     futures_util::stream::unfold(listener, |listener| async move {

@@ -51,6 +51,10 @@ impl From<UnixStream> for LocalStream {
     }
 }
 
+pub(super) fn docker_host(path: &Path) -> String {
+    format!("unix://{}", path.display())
+}
+
 pub(super) async fn connect(path: &Path) -> io::Result<Inner> {
     UnixStream::connect(path).await
 }

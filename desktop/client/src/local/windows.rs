@@ -48,10 +48,18 @@ pub(super) async fn listen(path: &Path) -> io::Result<LocalListener> {
     Ok(LocalListener(listener))
 }
 
-/// `DefaultHasher::new` has fixed keys, so every process of one build finds the same name.
+pub(super) fn docker_host(path: &Path) -> String {
+    format!("npipe:////./pipe/{}", text(path))
+}
+
 fn name(path: &Path) -> io::Result<Name<'static>> {
+    text(path).to_ns_name::<GenericNamespaced>()
+}
+
+/// `DefaultHasher::new` has fixed keys, so every process of one build finds the same name.
+fn text(path: &Path) -> String {
     let mut hasher = DefaultHasher::new();
     path.as_os_str().to_ascii_lowercase().hash(&mut hasher);
     let file = path.file_stem().unwrap_or_default().to_string_lossy();
-    format!("wherry-{:016x}-{file}", hasher.finish()).to_ns_name::<GenericNamespaced>()
+    format!("wherry-{:016x}-{file}", hasher.finish())
 }
