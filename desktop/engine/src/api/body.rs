@@ -31,7 +31,7 @@ async fn read(body: Body) -> Result<Bytes> {
     })
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let invalid = |error| ApiError::bad_request(format!("invalid JSON: {error}"));
     let mut value: Value = serde_json::from_slice(bytes).map_err(invalid)?;
     normalize(&mut value);

@@ -34,6 +34,9 @@ pub(super) fn spec(name: &str, body: ContainerCreateBody) -> Result<ContainerSpe
     for mount in host.mounts.clone().unwrap_or_default() {
         mounts.push(api_mount(mount)?);
     }
+    for mount in &mounts {
+        refuse_sockets(mount)?;
+    }
     for target in body.volumes.unwrap_or_default() {
         if !mounts.iter().any(|mount| mount.target == target) {
             mounts.push(Mount {
@@ -231,6 +234,19 @@ fn refuse_what_is_missing(host: &HostConfig) -> Result<()> {
     }
 }
 
+/// Refuses the engine's own socket, where tools look for Docker's: it is a file of
+/// the host's, and nobody listens behind it in the guest.
+fn refuse_sockets(mount: &Mount) -> Result<()> {
+    let known = ["/var/run/docker.sock", "/run/docker.sock"];
+    let source = mount.host_source.as_str();
+    if known.contains(&source) || source.ends_with("/run/docker.sock") {
+        return Err(ApiError::not_implemented(format!(
+            "{source} cannot be mounted: containers do not reach Wherry's API yet"
+        )));
+    }
+    Ok(())
+}
+
 /// Reads `SOURCE:TARGET[:OPTIONS]`, of which the source is a host path or the name
 /// of a volume, and `TARGET` alone, an anonymous volume.
 fn parse_bind(text: &str) -> Result<Mount> {
@@ -302,6 +318,13 @@ fn api_mount(mount: ApiMount) -> Result<Mount> {
                     "VolumeOptions.Subpath is not supported by Wherry",
                 ));
             }
+            let driver = options.driver_config.unwrap_or_default();
+            let is_local = matches!(driver.name.as_deref(), None | Some("" | "local"));
+            if !is_local || driver.options.is_some_and(|options| !options.is_empty()) {
+                return Err(ApiError::not_implemented(
+                    "VolumeOptions.DriverConfig is not supported by Wherry: volumes are of the driver local, without options",
+                ));
+            }
             made.no_copy = options.no_copy.unwrap_or_default();
             made.volume_labels = options.labels.unwrap_or_default();
         }
@@ -321,8 +344,8 @@ fn api_mount(mount: ApiMount) -> Result<Mount> {
     Ok(made)
 }
 
-/// Translates port bindings. A port without a binding is published on one of the
-/// engine's choice.
+/// Translates port bindings. A port that names none of the host's is published on
+/// one of the engine's choice; one without any binding is not published.
 fn ports(map: Option<&PortMap>) -> Result<Vec<PortBinding>> {
     let mut ports = Vec::new();
     for (port, bindings) in map.into_iter().flatten() {
@@ -449,4 +472,136 @@ fn number<T: TryFrom<i64> + Default>(name: &str, value: Option<i64>) -> Result<T
     };
     T::try_from(value)
         .map_err(|_| ApiError::bad_request(format!("invalid {name}: {value} is out of range")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn made(body: &Value) -> std::result::Result<ContainerSpec, String> {
+        let body: ContainerCreateBody = crate::api::body::parse(body.to_string().as_bytes())
+            .map_err(|error| error.message().to_owned())?;
+        spec("/web", body).map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn a_description_of_dockers_command_becomes_the_guests() {
+        let spec = made(&json!({
+            "Image": "nginx", "Cmd": ["-g", "x"], "Entrypoint": [""], "StopTimeout": -1,
+            "Volumes": {"/anonymous": {}, "/data": {}}, "Healthcheck": {"Test": ["CMD", "true"]},
+            "HostConfig": {
+                "Binds": ["/srv:/www:ro,z", "data:/data", "C:\\x:/c"],
+                "Tmpfs": {"/t": "size=1m"}, "PidsLimit": -1, "NetworkMode": "default",
+                "Mounts": [{"Type": "volume", "Source": "v", "Target": "/v", "VolumeOptions": {"NoCopy": true}}],
+                "PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "8080-8090"}], "53/UDP": [{"HostPort": ""}], "9/tcp": null},
+                "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3}
+            }
+        })).unwrap();
+        assert_eq!(
+            (&*spec.name, &*spec.network, spec.clear_entrypoint),
+            ("web", "bridge", true)
+        );
+        assert_eq!(spec.stop_timeout_seconds, Some(u32::MAX));
+        let mounts: Vec<_> = spec
+            .mounts
+            .iter()
+            .map(|mount| {
+                (
+                    mount.kind(),
+                    &*mount.host_source,
+                    &*mount.source,
+                    &*mount.target,
+                )
+            })
+            .collect();
+        assert_eq!(
+            mounts,
+            [
+                (Kind::Bind, "/srv", "", "/www"),
+                (Kind::Volume, "", "data", "/data"),
+                (Kind::Bind, "C:\\x", "", "/c"),
+                (Kind::Tmpfs, "", "", "/t"),
+                (Kind::Volume, "", "v", "/v"),
+                (Kind::Volume, "", "", "/anonymous"),
+            ]
+        );
+        assert!(spec.mounts[0].read_only && spec.mounts[4].no_copy);
+        let ports: Vec<_> = spec
+            .ports
+            .iter()
+            .map(|port| {
+                (
+                    port.container_port,
+                    &*port.protocol,
+                    port.host_port,
+                    port.host_port_last,
+                )
+            })
+            .collect();
+        assert_eq!(ports, [(53, "udp", 0, 0), (80, "tcp", 8080, 8090)]);
+        assert_eq!(
+            (&*spec.restart_policy, spec.restart_retries),
+            ("on-failure", 3)
+        );
+    }
+
+    #[test]
+    fn networks_keep_what_is_said_of_each() {
+        let of = |config: Value| {
+            let spec = made(&json!({"Image": "x", "HostConfig": config["h"], "NetworkingConfig": {"EndpointsConfig": config["e"]}})).unwrap();
+            (spec.network, spec.networks)
+        };
+        let (network, places) = of(json!({"h": {"NetworkMode": "front"}, "e": {"front": {}}}));
+        assert_eq!((&*network, places.len()), ("front", 0));
+        let (_, places) = of(json!({
+            "h": {"NetworkMode": "front", "Links": ["db:store"]},
+            "e": {"back": {"IPAMConfig": {"IPv4Address": "10.0.0.5"}}, "front": {"Aliases": ["w"]}}
+        }));
+        let names: Vec<_> = places.iter().map(|place| &*place.network).collect();
+        assert_eq!(names, ["front", "back"]);
+        assert_eq!(
+            (&*places[0].aliases[0], &*places[0].links[0]),
+            ("w", "db:store")
+        );
+        assert_eq!(places[1].ipv4_address, "10.0.0.5");
+        let (network, places) = of(json!({"h": {"NetworkMode": "host"}, "e": {"host": {}}}));
+        assert_eq!((&*network, places.len()), ("host", 0));
+    }
+
+    #[test]
+    fn what_is_not_here_is_refused_by_name() {
+        for (config, words) in [
+            (json!({"DeviceRequests": [{"Count": 1}]}), "DeviceRequests"),
+            (json!({"UsernsMode": "private"}), "UsernsMode"),
+            (
+                json!({"Binds": ["/var/run/docker.sock:/var/run/docker.sock"]}),
+                "do not reach",
+            ),
+            (json!({"Binds": [":/x"]}), "invalid volume specification"),
+            (
+                json!({"Binds": ["/x:relative"]}),
+                "invalid volume specification",
+            ),
+            (
+                json!({"Mounts": [{"Type": "npipe", "Target": "/x"}]}),
+                "npipe",
+            ),
+            (json!({"Memory": -1}), "Memory"),
+            (json!({"PortBindings": {"99999/tcp": []}}), "invalid port"),
+        ] {
+            let error = made(&json!({"Image": "x", "HostConfig": config})).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn missing_folders_of_short_binds_are_made() {
+        let body = json!({"HostConfig": {"Binds": ["/a:/b", "name:/c"], "Mounts": [
+            {"Type": "bind", "Source": "/no", "Target": "/d"},
+            {"Type": "bind", "Source": "/yes", "Target": "/e", "BindOptions": {"CreateMountpoint": true}}
+        ]}});
+        let body: ContainerCreateBody = serde_json::from_value(body).unwrap();
+        assert_eq!(folders(&body), [PathBuf::from("/a"), PathBuf::from("/yes")]);
+    }
 }
