@@ -4,6 +4,9 @@
 //! that owns the VM and outlives it; [`vm`] holds the hypervisors behind it.
 
 mod api;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use api::fuzzing;
 pub mod daemon;
 pub mod machine;
 mod platform;

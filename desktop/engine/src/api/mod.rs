@@ -7,6 +7,12 @@ mod body;
 mod containers;
 mod error;
 mod exec;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(
+    not(fuzzing),
+    expect(unreachable_pub, reason = "the fuzzer's crate reaches it")
+)]
+pub mod fuzzing;
 mod images;
 mod networks;
 mod path;

@@ -60,3 +60,9 @@ async fn inspect(guest: &Channel, name: &str) -> Result<Container> {
     let mut containers = ContainersClient::new(guest.clone());
     Ok(containers.inspect(request).await?.into_inner())
 }
+
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz_create(body: bollard_stubs::models::ContainerCreateBody) {
+    let _ = create::folders(&body);
+    let _ = create::spec("x", body);
+}

@@ -97,6 +97,14 @@ pub(in crate::api) async fn login(State(api): State<Api>, request: Body) -> Resu
     })))
 }
 
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(text: &[u8]) {
+    if let Ok(value) = http::HeaderValue::from_bytes(text) {
+        let headers = HeaderMap::from_iter([(http::HeaderName::from_static(AUTH), value)]);
+        let _ = Auth::of(&headers).credential("x");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,6 +34,14 @@ pub(super) fn routes() -> Router<Api> {
         .route("/distribution/{*rest}", get(distribution))
 }
 
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz_headers(text: &[u8]) {
+    access::fuzz(text);
+    if let Ok(text) = std::str::from_utf8(text) {
+        transfer::fuzz(text);
+    }
+}
+
 /// Splits `NAME/VERB`, for names have slashes of their own.
 fn verb(rest: &str) -> (&str, &str) {
     rest.rsplit_once('/').unwrap_or((rest, ""))

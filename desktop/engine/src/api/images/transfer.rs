@@ -309,6 +309,11 @@ pub(super) fn progress(status: &str, id: &str, current: u64, total: u64) -> Valu
     json!({"status": status, "progressDetail": detail, "progress": text, "id": id})
 }
 
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(text: &str) {
+    let _ = (platform(text), without_tag(text));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
