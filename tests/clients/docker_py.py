@@ -1,149 +1,174 @@
-"""docker-py against the engine that DOCKER_HOST names.
-
-    python3 -m venv env && env/bin/pip install docker
-    eval "$(wherry docker-env)"
-    env/bin/python tests/clients/docker_py.py IMAGE
-
-IMAGE has a shell with cat, sleep and sh; it must be there already.
-"""
+"""docker-py, the library that most Python programs drive Docker with."""
 
 import io
-import sys
 import tarfile
-import time
 
 import docker
+from docker.types import Healthcheck, Mount
+
+from support import STACK, equal, holds, steps, until
+
+client = docker.from_env(version="auto", timeout=180)
 
 
-def archive(name, data):
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        entry = tarfile.TarInfo(name)
-        entry.size = len(data)
-        tar.addfile(entry, io.BytesIO(data))
-    return packed.getvalue()
+def known():
+    """ping, version, info, df"""
+    assert client.ping()
+    equal(client.info()["OSType"], "linux")
+    assert {"Images", "Containers", "Volumes"} <= set(client.df())
 
 
-def until(what, condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
-def lifecycle(client, image):
-    assert client.containers.run(image, ["echo", "hi"], remove=True) == b"hi\n"
-    container = client.containers.run(
-        image,
-        ["sh", "-c", "echo a; echo b >&2; sleep 1000"],
-        detach=True,
-        name="docker-py",
-        labels={"of": "docker-py"},
-        mem_limit="64m",
-        ports={"80/tcp": None},
-        environment={"Q": "1"},
-        volumes={"docker-py": {"bind": "/data", "mode": "rw"}},
-        healthcheck={"test": ["CMD", "true"], "interval": 1_000_000_000},
-    )
+def ran():
+    """run returns the output, and raises what failed"""
+    equal(client.containers.run(STACK, "echo hi", remove=True), b"hi\n")
     try:
-        until("output", lambda: container.logs() in (b"a\nb\n", b"b\na\n"))
-        assert container.logs(stderr=False) == b"a\n"
-        assert container.attrs["HostConfig"]["Memory"] == 64 << 20
-        code, (out, err) = container.exec_run(
-            ["sh", "-c", "echo in; echo er >&2; exit 3"], demux=True
-        )
-        assert (code, out, err) == (3, b"in\n", b"er\n"), (code, out, err)
-        hijacked = container.exec_run(["cat"], stdin=True, socket=True).output
-        hijacked._sock.sendall(b"half-closed")
-        hijacked._sock.shutdown(1)
-        assert hijacked.read() == b"\x01\0\0\0\0\0\0\x0bhalf-closed"
-        assert "PID" in container.top()["Titles"]
-        assert container.stats(stream=False)["pids_stats"]["current"] >= 1
-        assert container.put_archive("/tmp", archive("file", b"abc"))
-        parts, stat = container.get_archive("/tmp/file")
-        assert stat["size"] == 3 and stat["mtime"].startswith("1970-01-01")
-        with tarfile.open(fileobj=io.BytesIO(b"".join(parts))) as tar:
-            assert tar.extractfile("file").read() == b"abc"
-        assert {"Path": "/tmp/file", "Kind": 1} in container.diff()
-        container.rename("docker-py-2")
-        container.pause()
-        container.unpause()
-        container.update(mem_limit="128m", memswap_limit="256m")
-        container.restart(timeout=0)
-
-        def healthy():
-            container.reload()
-            return container.attrs["State"]["Health"]["Status"] == "healthy"
-
-        until("health", healthy)
-        made = container.commit("docker-py", "1")
-        assert made.tags == ["docker-py:1"]
-        client.images.remove("docker-py:1")
-        networks(client, container)
-        container.stop(timeout=0)
-        assert container.wait()["StatusCode"] == 137
-    finally:
-        container.remove(v=True, force=True)
-    client.volumes.get("docker-py").remove()
-
-
-def networks(client, container):
-    pool = docker.types.IPAMPool(subnet="10.77.0.0/24")
-    network = client.networks.create(
-        "docker-py", ipam=docker.types.IPAMConfig(pool_configs=[pool])
-    )
-    try:
-        network.connect(container, aliases=["alias"], ipv4_address="10.77.0.9")
-        network.reload()
-        assert [member.id for member in network.containers] == [container.id]
-        network.disconnect(container)
-    finally:
-        network.remove()
-
-
-def images(client, image):
-    found = client.images.get(image)
-    assert found.history()
-    data = b"".join(found.save(named=True))
-    assert image in client.images.load(data)[0].tags
-    assert client.images.list(image)
-
-
-def failures(client, image):
-    for call, error in [
-        (lambda: client.containers.get("nope"), docker.errors.NotFound),
-        (lambda: client.images.get("nope/x:1"), docker.errors.ImageNotFound),
-        (lambda: client.volumes.get("nope"), docker.errors.NotFound),
-        (lambda: client.networks.get("nope"), docker.errors.NotFound),
-    ]:
-        try:
-            call()
-        except error:
-            continue
-        raise AssertionError(error)
-    try:
-        client.containers.run(image, ["sh", "-c", "exit 3"], remove=True)
+        client.containers.run(STACK, ["sh", "-c", "echo bad >&2; exit 4"], remove=True)
     except docker.errors.ContainerError as error:
-        assert error.exit_status == 3
+        equal((error.exit_status, error.stderr), (4, b"bad\n"))
     else:
-        raise AssertionError("no error")
-    name = "docker-py-missing"
+        raise AssertionError("the failure was not raised")
     try:
-        client.containers.run(image, ["/nope"], name=name)
-    except docker.errors.APIError as error:
-        assert error.status_code == 400, error
-    else:
-        raise AssertionError("no error")
-    client.containers.get(name).remove()
+        # Nobody listens there.
+        client.containers.run("localhost:1/no-such-image:none")
+    except docker.errors.APIError:
+        return
+    raise AssertionError("an unknown image ran")
 
 
-def main():
-    client = docker.from_env()
-    assert client.ping() and client.version()["Os"] == "linux"
-    image = sys.argv[1]
-    for part in (lifecycle, images, failures):
-        part(client, image)
-        print("ok", part.__name__)
+def lived():
+    """a container's whole life"""
+    container = client.containers.create(
+        STACK, "sleep 1000", name="py-life", environment={"A": "b"}, labels={"py": "yes"}, mem_limit="64m",
+        healthcheck=Healthcheck(test=["CMD", "true"], interval=1_000_000_000), cap_add=["NET_ADMIN"],
+        mounts=[Mount("/data", "py-volume")], ulimits=[docker.types.Ulimit(name="nofile", soft=64, hard=64)])
+    container.start()
+    equal([other.name for other in client.containers.list(filters={"label": "py=yes"})], ["py-life"])
+    code, output = container.exec_run(["sh", "-c", "echo $A; ulimit -n"])
+    equal((code, output), (0, b"b\n64\n"))
+    code, (out, err) = container.exec_run(["sh", "-c", "echo o; echo e >&2; exit 3"], demux=True)
+    equal((code, out, err), (3, b"o\n", b"e\n"))
+    until("it is healthy", lambda: (container.reload(), container.attrs["State"]["Health"]["Status"] == "healthy")[1])
+    container.pause()
+    container.unpause()
+    assert container.stats(stream=False)["memory_stats"]["usage"] > 0
+    assert container.top()["Processes"]
+    container.rename("py-renamed")
+    container.restart(timeout=0)
+    container.stop(timeout=0)
+    equal(container.wait()["StatusCode"], 137)
+    container.remove(v=True)
 
 
-main()
+def streamed():
+    """logs, attach and events as they come"""
+    events = client.events(decode=True, filters={"container": "py-stream"})
+    container = client.containers.run(STACK, ["sh", "-c", "for i in 1 2 3; do echo $i; sleep 1; done"],
+                                      name="py-stream", detach=True)
+    equal(b"".join(container.logs(stream=True)), b"1\n2\n3\n")
+    container.wait()
+    container.remove()
+    seen = []
+    for event in events:
+        seen.append(event["Action"])
+        if event["Action"] == "destroy":
+            break
+    equal([action for action in seen if action in ("create", "start", "die", "destroy")],
+          ["create", "start", "die", "destroy"])
+    events.close()
+
+
+def spoken():
+    """standard input through a hijacked connection"""
+    container = client.containers.create(STACK, "cat", stdin_open=True, name="py-cat")
+    socket = container.attach_socket(params={"stdin": 1, "stdout": 1, "stream": 1})
+    container.start()
+    socket._sock.sendall(b"spoken\n")
+    socket._sock.shutdown(1)
+    container.wait(timeout=60)
+    equal(container.logs(), b"spoken\n")
+    socket.close()
+    container.remove()
+
+
+def archived():
+    """archives into and out of a container"""
+    container = client.containers.create(STACK, "true", name="py-archive")
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tree:
+        entry = tarfile.TarInfo("note")
+        entry.size = 4
+        tree.addfile(entry, io.BytesIO(b"text"))
+    assert container.put_archive("/tmp", archive.getvalue())
+    chunks, stat = container.get_archive("/tmp/note")
+    equal((stat["name"], stat["size"]), ("note", 4))
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tree:
+        equal(tree.extractfile("note").read(), b"text")
+    equal(container.diff()[0]["Path"], "/tmp")
+    image = container.commit("py/committed", "1", changes="ENV A=b")
+    holds("A=b", image.attrs["Config"]["Env"])
+    container.remove()
+    client.images.remove("py/committed:1")
+
+
+def imaged():
+    """images"""
+    image = client.images.get(STACK)
+    assert image.tag("py/tagged", "1")
+    archive = b"".join(client.images.get("py/tagged:1").save(named=True))
+    client.images.remove("py/tagged:1")
+    equal(client.images.load(archive)[0].tags.count("py/tagged:1"), 1)
+    assert image.history()
+    client.images.remove("py/tagged:1")
+    try:
+        client.images.get("py/tagged:1")
+    except docker.errors.ImageNotFound:
+        return
+    raise AssertionError("the image is still there")
+
+
+def networked():
+    """networks and volumes"""
+    network = client.networks.create("py-net", labels={"py": "yes"}, internal=True)
+    server = client.containers.run(STACK, "redis-server --protected-mode no", name="py-server", detach=True)
+    network.connect(server, aliases=["friend"])
+    until("the peer answers", lambda: b"PONG" in client.containers.run(
+        STACK, "sh -c 'redis-cli -h friend ping; true'", network="py-net", remove=True))
+    network.reload()
+    equal([member.name for member in network.containers], ["py-server"])
+    network.disconnect(server)
+    server.remove(force=True)
+    network.remove()
+    volume = client.volumes.create("py-made", labels={"py": "yes"})
+    equal([other.name for other in client.volumes.list(filters={"label": "py=yes"})], ["py-made"])
+    volume.remove()
+
+
+def published():
+    """ports"""
+    server = client.containers.run(STACK, "redis-server --protected-mode no", name="py-server", detach=True,
+                                   ports={"6379/tcp": ("127.0.0.1", None)})
+    server.reload()
+    binding = server.ports["6379/tcp"][0]
+    equal(binding["HostIp"], "127.0.0.1")
+    assert int(binding["HostPort"]) > 0
+    server.remove(force=True)
+
+
+def clear():
+    for name in ("py-life", "py-renamed", "py-stream", "py-cat", "py-archive", "py-server"):
+        try:
+            client.containers.get(name).remove(force=True, v=True)
+        except docker.errors.NotFound:
+            pass
+    for kind, name in ((client.networks, "py-net"), (client.volumes, "py-made")):
+        try:
+            kind.get(name).remove()
+        except docker.errors.NotFound:
+            pass
+
+
+clear()
+try:
+    steps(known, ran, lived, streamed, spoken, archived, imaged, networked, published)
+finally:
+    clear()

@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod check_targets;
+mod clients;
 mod demo;
 mod fuzz;
 mod guest;
@@ -30,6 +31,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Measure, each figure beside its comparator.
     Bench(bench::Options),
+    /// Drive the engine with Docker's own command and other clients of its API.
+    Clients(clients::Options),
     /// Build wherry, wherryd and the guest image into target/release.
     Build,
     /// Build the guest image alone into target/release/guest.
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test(options) => test::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Clients(options) => clients::run(&options),
         Command::Build => build::all(),
         Command::Guest => {
             setup::install(setup::BUILD)?;

@@ -15,15 +15,32 @@ pub(crate) const RELEASE: &str = "bookworm";
 ///
 /// Where `mmdebstrap` fails, with what it printed.
 pub(crate) fn unpack(packages: &str, output: &Path) -> anyhow::Result<()> {
+    make("extract", packages, &[], output)
+}
+
+/// Installs packages into a small Debian, with their users and configuration, as
+/// one tar archive. Paths that match `without` are left out.
+///
+/// # Errors
+///
+/// As [`unpack`].
+pub(crate) fn install(packages: &str, without: &[&str], output: &Path) -> anyhow::Result<()> {
+    make("minbase", packages, without, output)
+}
+
+fn make(variant: &str, packages: &str, without: &[&str], output: &Path) -> anyhow::Result<()> {
+    let never = [
+        "/usr/share/doc/*",
+        "/usr/share/man/*",
+        "/usr/share/locale/*",
+    ];
+    let exclude = |path: &&str| format!("--dpkgopt=path-exclude={path}");
     let result = Command::new("mmdebstrap")
         .arg("--quiet")
-        .arg("--variant=extract")
+        .arg(format!("--variant={variant}"))
         .arg(format!("--include={packages}"))
-        .args([
-            "--dpkgopt=path-exclude=/usr/share/doc/*",
-            "--dpkgopt=path-exclude=/usr/share/man/*",
-            "--dpkgopt=path-exclude=/usr/share/locale/*",
-        ])
+        .args(never.iter().map(exclude))
+        .args(without.iter().map(exclude))
         .arg(RELEASE)
         .arg(output)
         .output()

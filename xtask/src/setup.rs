@@ -69,6 +69,15 @@ pub(crate) const TEST: &[Need] = &[
     need("docker-compose", &["/usr/bin/docker-compose"]),
 ];
 
+/// For Docker's clients: what their own registries' tools need.
+pub(crate) const CLIENTS: &[Need] = &[
+    need(
+        "python3-venv",
+        &["/usr/share/doc/python3-venv", "/usr/share/python-wheels"],
+    ),
+    need("npm", &["/usr/bin/npm"]),
+];
+
 /// For the fuzzer, whose loop is written in C++.
 pub(crate) const FUZZ: &[Need] = &[need("g++", &["/usr/bin/g++"])];
 
