@@ -38,7 +38,6 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 
-    #[cfg(test)]
     pub(super) fn message(&self) -> &str {
         &self.message
     }
@@ -70,7 +69,7 @@ impl ApiError {
 
     /// As Docker has it of a command that cannot be executed: it is the client who
     /// asked for what cannot be.
-    pub(super) fn of_start(status: &tonic::Status) -> Self {
+    pub(super) fn of_start(self) -> Self {
         let wrong = [
             "executable file not found",
             "no such file or directory",
@@ -78,12 +77,16 @@ impl ApiError {
             "is a directory",
             "not a directory",
         ];
-        let message = status.message();
-        let is_wrong = |words: &&str| message.to_lowercase().contains(words);
-        match status.code() {
-            Code::FailedPrecondition if wrong.iter().any(is_wrong) => Self::bad_request(message),
-            code => Self::of_code(code, message),
+        let message = self.message.to_lowercase();
+        let is_wrong = wrong.iter().any(|words| message.contains(words));
+        match self.status {
+            StatusCode::CONFLICT if is_wrong => Self::bad_request(self.message),
+            _ => self,
         }
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
     }
 }
 

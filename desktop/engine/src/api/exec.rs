@@ -72,12 +72,21 @@ async fn start(State(api): State<Api>, Name(id): Name, request: Request) -> Resu
     // As Docker: terminal and input are of the making, whatever the start says.
     let made = exec.into_inner().request.unwrap_or_default();
     let detach = config.detach.unwrap_or_default();
-    let stream = api
-        .open(Purpose::Exec(ExecStream {
-            exec: id.clone(),
-            detach,
-        }))
-        .await?;
+    let client = Client::of(&parts, upgrade, Body::empty());
+    let form = Form::of(made.terminal);
+    let purpose = Purpose::Exec(ExecStream {
+        exec: id.clone(),
+        detach,
+    });
+    let stream = match api.open(purpose).await {
+        Ok(stream) => stream,
+        // As Docker: a process that does not start says so in its output, and the
+        // exec has the exit code.
+        Err(error) if !detach && !error.is_not_found() => {
+            return stream::answer_text(error.message(), form, client);
+        }
+        Err(error) => return Err(error.of_start()),
+    };
     let [rows, columns] = size(config.console_size.as_deref());
     if rows > 0 && columns > 0 && made.terminal {
         let request = ResizeRequest {
@@ -98,8 +107,7 @@ async fn start(State(api): State<Api>, Name(id): Name, request: Request) -> Resu
         stderr: true,
     };
     let end: stream::Ending = Box::pin(ended(containers, id));
-    let client = Client::of(&parts, upgrade, Body::empty());
-    stream::answer(stream, wanted, Form::of(made.terminal), client, Some(end))
+    stream::answer(stream, wanted, form, client, Some(end))
 }
 
 /// Waits until an exec whose output ended has an exit code: clients ask for it as

@@ -129,9 +129,40 @@ pub(super) fn answer(
         let body = Body::from_stream(output);
         return response.body(body).map_err(ApiError::internal);
     };
+    hijack(response, upgrade, move |upgraded| {
+        join(upgraded, stream, wanted, form, ending)
+    })
+}
+
+/// Answers as a process would that wrote a line and ended.
+pub(super) fn answer_text(line: &str, form: Form, client: Client) -> Result<Response> {
+    let content_type = form.content_type(client.version);
+    let response = Response::builder().header(header::CONTENT_TYPE, content_type);
+    let frame = Frame {
+        kind: Kind::Stdout,
+        payload: Bytes::from(format!("{line}\r\n")),
+    };
+    let text = form.encode(&frame).unwrap_or_default();
+    let Some(upgrade) = client.upgrade else {
+        return response.body(Body::from(text)).map_err(ApiError::internal);
+    };
+    hijack(response, upgrade, |upgraded| async move {
+        let mut client = TokioIo::new(upgraded);
+        // A client that has gone needs no text.
+        let _ = client.write_all(&text).await;
+        let _ = client.shutdown().await;
+    })
+}
+
+/// Gives the connection away to `serve`, in the form that Docker's clients ask for.
+fn hijack<Served: Future<Output = ()> + Send>(
+    response: http::response::Builder,
+    upgrade: OnUpgrade,
+    serve: impl FnOnce(Upgraded) -> Served + Send + 'static,
+) -> Result<Response> {
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => join(upgraded, stream, wanted, form, ending).await,
+            Ok(upgraded) => serve(upgraded).await,
             Err(error) => tracing::debug!(%error, "a client left before its streams began"),
         }
     });

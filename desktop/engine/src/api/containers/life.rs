@@ -57,7 +57,7 @@ pub(super) async fn start(State(api): State<Api>, Name(name): Name) -> Result<St
         ..StartContainerRequest::default()
     };
     let started = api.translator().start(Request::new(request)).await;
-    started.map_err(|status| ApiError::of_start(&status))?;
+    started.map_err(|status| ApiError::from(status).of_start())?;
     Ok(StatusCode::NO_CONTENT)
 }
 
