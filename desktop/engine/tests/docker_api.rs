@@ -1,6 +1,7 @@
 //! The Engine API's socket as strangers treat it. No machine runs: what is asked
 //! here needs none, and nothing here may start one.
 
+#![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
 use std::io::{Read, Write};

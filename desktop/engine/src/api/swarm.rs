@@ -4,6 +4,7 @@
 use axum::Router;
 use axum::routing::{any, get, post};
 use http::StatusCode;
+use serde_json::{Value, json};
 
 use super::Api;
 use super::error::ApiError;
@@ -20,6 +21,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/swarm/join", post(no_swarm_here))
         .route("/session", post(no_sessions))
         .route("/build", post(no_build))
+        .route("/build/prune", post(nothing_built))
         .route("/build/{*rest}", any(no_build));
     for path in [
         "/swarm",
@@ -58,6 +60,11 @@ async fn no_such_plugin(Name(rest): Name) -> ApiError {
 
 async fn no_plugins() -> ApiError {
     ApiError::not_implemented("Wherry takes no plugins of Docker's engine")
+}
+
+/// Where nothing is built, nothing is left of builds.
+async fn nothing_built() -> axum::Json<Value> {
+    axum::Json(json!({"CachesDeleted": null, "SpaceReclaimed": 0}))
 }
 
 async fn no_build() -> ApiError {
