@@ -21,7 +21,7 @@ mod imp;
 #[path = "windows.rs"]
 mod imp;
 
-pub use imp::LocalListener;
+pub use imp::{Hangup, LocalListener};
 
 /// A connection over a local socket.
 #[derive(Debug)]
@@ -110,6 +110,26 @@ impl tonic::transport::server::Connected for LocalStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_side_that_only_ended_its_sending_has_not_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sock");
+        let listener = listen(&path).await.unwrap();
+        let mut client = connect(&path).await.unwrap();
+        let mut server = listener.accept().await.unwrap();
+        let hangup = server.hangup().unwrap();
+        client.write_all(b"x").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut read = Vec::new();
+        server.read_to_end(&mut read).await.unwrap();
+        let early = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(early, hangup.wait()).await.is_err());
+        drop(client);
+        let deadline = std::time::Duration::from_secs(5);
+        tokio::time::timeout(deadline, hangup.wait()).await.unwrap();
+    }
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]

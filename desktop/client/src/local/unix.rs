@@ -1,9 +1,12 @@
 //! Unix sockets.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
+use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::LocalStream;
@@ -27,7 +30,37 @@ impl LocalListener {
     }
 }
 
+/// Tells when the other side of a connection has gone altogether.
+#[derive(Clone, Debug)]
+pub struct Hangup(Arc<UnixStream>);
+
+impl Hangup {
+    /// Waits until the other side has closed the connection, not only ended its
+    /// sending. Cancellation-safe.
+    pub async fn wait(&self) {
+        while let Ok(ready) = self.0.ready(Interest::WRITABLE).await {
+            if ready.is_write_closed() {
+                return;
+            }
+            // Nothing is written here: on to the next change.
+            let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = self.0.try_io(Interest::WRITABLE, nothing);
+        }
+    }
+}
+
 impl LocalStream {
+    /// Returns what tells of the other side's going. It keeps the socket open.
+    ///
+    /// # Errors
+    ///
+    /// Where there are no descriptors left.
+    pub fn hangup(&self) -> io::Result<Hangup> {
+        let descriptor = self.0.as_fd().try_clone_to_owned()?;
+        let watched = UnixStream::from_std(descriptor.into())?;
+        Ok(Hangup(Arc::new(watched)))
+    }
+
     /// Tells whether the other side runs as this process's user, or as root.
     ///
     /// # Errors

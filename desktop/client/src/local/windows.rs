@@ -26,7 +26,29 @@ impl LocalListener {
     }
 }
 
+/// Tells when the other side of a connection has gone: on a pipe, reading and
+/// writing do.
+#[derive(Clone, Debug)]
+pub struct Hangup;
+
+impl Hangup {
+    /// Waits for ever.
+    pub async fn wait(&self) {
+        std::future::pending().await
+    }
+}
+
 impl LocalStream {
+    /// Returns what tells of the other side's going.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    #[expect(clippy::unnecessary_wraps, reason = "other systems may have no means")]
+    pub fn hangup(&self) -> io::Result<Hangup> {
+        Ok(Hangup)
+    }
+
     /// Tells whether the other side is this process's user: nobody else but
     /// administrators may write to a pipe of the default permissions.
     ///

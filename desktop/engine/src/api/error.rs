@@ -84,10 +84,6 @@ impl ApiError {
             _ => self,
         }
     }
-
-    pub(super) fn is_not_found(&self) -> bool {
-        self.status == StatusCode::NOT_FOUND
-    }
 }
 
 impl From<tonic::Status> for ApiError {

@@ -70,44 +70,46 @@ async fn start(State(api): State<Api>, Name(id): Name, request: Request) -> Resu
         .inspect_exec(InspectExecRequest { exec: id.clone() })
         .await?;
     // As Docker: terminal and input are of the making, whatever the start says.
-    let made = exec.into_inner().request.unwrap_or_default();
+    let exec = exec.into_inner();
+    if exec.running || exec.ended {
+        return Err(ApiError::new(
+            StatusCode::CONFLICT,
+            format!("Error: Exec command {id} is already running"),
+        ));
+    }
+    let made = exec.request.unwrap_or_default();
     let detach = config.detach.unwrap_or_default();
-    let client = Client::of(&parts, upgrade, Body::empty());
-    let form = Form::of(made.terminal);
+    let [rows, columns] = size(config.console_size.as_deref());
+    let resized = (rows > 0 && columns > 0 && made.terminal).then(|| ResizeRequest {
+        container: String::new(),
+        exec: id.clone(),
+        rows,
+        columns,
+    });
     let purpose = Purpose::Exec(ExecStream {
         exec: id.clone(),
         detach,
     });
-    let stream = match api.open(purpose).await {
-        Ok(stream) => stream,
-        // As Docker: a process that does not start says so in its output, and the
-        // exec has the exit code.
-        Err(error) if !detach && !error.is_not_found() => {
-            return stream::answer_text(error.message(), form, client);
-        }
-        Err(error) => return Err(error.of_start()),
-    };
-    let [rows, columns] = size(config.console_size.as_deref());
-    if rows > 0 && columns > 0 && made.terminal {
-        let request = ResizeRequest {
-            container: String::new(),
-            exec: id.clone(),
-            rows,
-            columns,
-        };
-        // One that ended at once has no terminal any more.
-        let _ = containers.resize(request).await;
-    }
     if detach {
+        api.open(purpose).await.map_err(ApiError::of_start)?;
         return Ok(StatusCode::OK.into_response());
     }
+    let end: stream::Ending = Box::pin(ended(containers.clone(), id));
+    let opening = async move {
+        let stream = api.open(purpose).await?;
+        if let Some(request) = resized {
+            // One that ended at once has no terminal any more.
+            let _ = containers.resize(request).await;
+        }
+        Ok(stream)
+    };
     let wanted = Wanted {
         stdin: made.open_stdin,
         stdout: true,
         stderr: true,
     };
-    let end: stream::Ending = Box::pin(ended(containers, id));
-    stream::answer(stream, wanted, form, client, Some(end))
+    let client = Client::of(&parts, upgrade, Body::empty());
+    stream::answer_opening(opening, wanted, Form::of(made.terminal), client, end).await
 }
 
 /// Waits until an exec whose output ended has an exit code: clients ask for it as

@@ -11,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tower::ServiceExt;
-use wherry_client::local::{LocalListener, LocalStream};
+use wherry_client::local::{Hangup, LocalListener, LocalStream};
 
 use super::{Api, router, version};
 
@@ -34,9 +34,12 @@ pub(crate) async fn serve(listener: LocalListener, api: Api) {
     loop {
         match listener.accept().await {
             Ok(stream) => match stream.is_from_this_user() {
-                Ok(true) => {
-                    tokio::spawn(serve_connection(stream, router.clone()));
-                }
+                Ok(true) => match stream.hangup() {
+                    Ok(hangup) => {
+                        tokio::spawn(serve_connection(stream, hangup, router.clone()));
+                    }
+                    Err(error) => tracing::warn!(%error, "a Docker client cannot be served"),
+                },
                 Ok(false) => tracing::warn!("a Docker client of another user was turned away"),
                 Err(error) => tracing::warn!(%error, "cannot tell whose a Docker client is"),
             },
@@ -48,17 +51,26 @@ pub(crate) async fn serve(listener: LocalListener, api: Api) {
     }
 }
 
-async fn serve_connection(stream: LocalStream, router: Router) {
-    let service = service_fn(move |request| answer(router.clone(), request));
-    let served = http1::Builder::new()
+async fn serve_connection(stream: LocalStream, hangup: Hangup, router: Router) {
+    let its = hangup.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(its.clone());
+        answer(router.clone(), request)
+    });
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(LONGEST_HEAD)
         // A client may end its request's stream and still read the answer.
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
+        .with_upgrades();
+    // A client that waits for an answer and goes is noticed by nothing else, for
+    // one that only ended its sending looks the same to a reader.
+    let served = tokio::select! {
+        served = connection => served,
+        () = hangup.wait() => return,
+    };
     if let Err(error) = served {
         tracing::debug!(%error, "a Docker client's connection ended");
     }

@@ -13,6 +13,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio_util::task::AbortOnDropHandle;
+use wherry_client::local::Hangup;
 use wherry_client::{BulkReader, BulkStream, BulkWriter, StreamError};
 use wherry_proto::frame::{Frame, Kind};
 
@@ -97,6 +98,7 @@ pub(super) struct Client {
     upgrade: Option<OnUpgrade>,
     /// The input of one that did not.
     body: Body,
+    hangup: Option<Hangup>,
 }
 
 impl Client {
@@ -105,6 +107,7 @@ impl Client {
             version: ApiVersion::of(parts),
             upgrade: upgrade.filter(|_| parts.headers.contains_key(header::UPGRADE)),
             body,
+            hangup: parts.extensions.get().cloned(),
         }
     }
 }
@@ -129,29 +132,65 @@ pub(super) fn answer(
         let body = Body::from_stream(output);
         return response.body(body).map_err(ApiError::internal);
     };
+    let hangup = client.hangup;
     hijack(response, upgrade, move |upgraded| {
-        join(upgraded, stream, wanted, form, ending)
+        until_gone(hangup, join(upgraded, stream, wanted, form, ending))
     })
 }
 
-/// Answers as a process would that wrote a line and ended.
-pub(super) fn answer_text(line: &str, form: Form, client: Client) -> Result<Response> {
+/// As [`answer`], of a stream that is opened once the client has the head of its
+/// answer: some clients drop what comes together with that. As Docker: what cannot
+/// be opened any more says so in the output.
+pub(super) async fn answer_opening(
+    opening: impl Future<Output = Result<BulkStream>> + Send + 'static,
+    wanted: Wanted,
+    form: Form,
+    mut client: Client,
+    ending: Ending,
+) -> Result<Response> {
+    let text = move |error: &ApiError| {
+        let frame = Frame {
+            kind: Kind::Stdout,
+            payload: Bytes::from(format!("{}\r\n", error.message())),
+        };
+        form.encode(&frame).unwrap_or_default()
+    };
     let content_type = form.content_type(client.version);
     let response = Response::builder().header(header::CONTENT_TYPE, content_type);
-    let frame = Frame {
-        kind: Kind::Stdout,
-        payload: Bytes::from(format!("{line}\r\n")),
+    let Some(upgrade) = client.upgrade.take() else {
+        return match opening.await {
+            Ok(stream) => answer(stream, wanted, form, client, Some(ending)),
+            Err(error) => {
+                let body = Body::from(text(&error));
+                response.body(body).map_err(ApiError::internal)
+            }
+        };
     };
-    let text = form.encode(&frame).unwrap_or_default();
-    let Some(upgrade) = client.upgrade else {
-        return response.body(Body::from(text)).map_err(ApiError::internal);
-    };
-    hijack(response, upgrade, |upgraded| async move {
-        let mut client = TokioIo::new(upgraded);
-        // A client that has gone needs no text.
-        let _ = client.write_all(&text).await;
-        let _ = client.shutdown().await;
+    let hangup = client.hangup;
+    hijack(response, upgrade, move |upgraded| async move {
+        match opening.await {
+            Ok(stream) => {
+                until_gone(hangup, join(upgraded, stream, wanted, form, Some(ending))).await
+            }
+            Err(error) => {
+                let mut client = TokioIo::new(upgraded);
+                // A client that has gone needs no text.
+                let _ = client.write_all(&text(&error)).await;
+                let _ = client.shutdown().await;
+            }
+        }
     })
+}
+
+/// Serves until the client goes.
+async fn until_gone(hangup: Option<Hangup>, served: impl Future<Output = ()>) {
+    let Some(hangup) = hangup else {
+        return served.await;
+    };
+    tokio::select! {
+        () = served => {}
+        () = hangup.wait() => {}
+    }
 }
 
 /// Gives the connection away to `serve`, in the form that Docker's clients ask for.
@@ -244,7 +283,9 @@ async fn join(
     ending: Option<Ending>,
 ) {
     let (from_client, to_client) = tokio::io::split(TokioIo::new(upgraded));
+    // Aborted with this task too.
     let input = tokio::spawn(input(from_client, stream.writer, wanted.stdin));
+    let input = AbortOnDropHandle::new(input);
     if let Err(error) = write_output(stream.reader, to_client, wanted, form, ending).await {
         tracing::debug!(%error, "a client's streams ended early");
     }
