@@ -2,14 +2,23 @@
 
 use std::io;
 use std::os::fd::AsFd;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::LocalStream;
+
+/// How long the other side may take to read what it is waited for.
+const READ_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Between two looks at it.
+const READ_POLL: Duration = Duration::from_millis(1);
 
 pub(super) type Inner = UnixStream;
 
@@ -47,6 +56,34 @@ impl Hangup {
             let _ = self.0.try_io(Interest::WRITABLE, nothing);
         }
     }
+}
+
+impl Hangup {
+    /// Waits until the other side has read all that was sent to it, a second at
+    /// most. Returns at once where the system cannot tell.
+    pub async fn read_by_other(&self) {
+        let deadline = Instant::now() + READ_DEADLINE;
+        while unread(&self.0) > 0 && Instant::now() < deadline {
+            tokio::time::sleep(READ_POLL).await;
+        }
+    }
+}
+
+/// Returns what the other side has not read yet, in bytes of the kernel's buffers.
+#[cfg(target_os = "linux")]
+fn unread(stream: &UnixStream) -> libc::c_int {
+    let mut bytes = 0;
+    // SAFETY: the request writes one int (unix(7), SIOCOUTQ, which has this number),
+    // and the descriptor is open.
+    match unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) } {
+        0 => bytes,
+        _ => 0,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn unread(_: &UnixStream) -> libc::c_int {
+    0
 }
 
 impl LocalStream {

@@ -133,7 +133,7 @@ pub(super) fn answer(
         return response.body(body).map_err(ApiError::internal);
     };
     let hangup = client.hangup;
-    hijack(response, upgrade, move |upgraded| {
+    hijack(response, upgrade, hangup.clone(), move |upgraded| {
         until_gone(hangup, join(upgraded, stream, wanted, form, ending))
     })
 }
@@ -167,19 +167,24 @@ pub(super) async fn answer_opening(
         };
     };
     let hangup = client.hangup;
-    hijack(response, upgrade, move |upgraded| async move {
-        match opening.await {
-            Ok(stream) => {
-                until_gone(hangup, join(upgraded, stream, wanted, form, Some(ending))).await
+    hijack(
+        response,
+        upgrade,
+        hangup.clone(),
+        move |upgraded| async move {
+            match opening.await {
+                Ok(stream) => {
+                    until_gone(hangup, join(upgraded, stream, wanted, form, Some(ending))).await
+                }
+                Err(error) => {
+                    let mut client = TokioIo::new(upgraded);
+                    // A client that has gone needs no text.
+                    let _ = client.write_all(&text(&error)).await;
+                    let _ = client.shutdown().await;
+                }
             }
-            Err(error) => {
-                let mut client = TokioIo::new(upgraded);
-                // A client that has gone needs no text.
-                let _ = client.write_all(&text(&error)).await;
-                let _ = client.shutdown().await;
-            }
-        }
-    })
+        },
+    )
 }
 
 /// Serves until the client goes.
@@ -193,15 +198,23 @@ async fn until_gone(hangup: Option<Hangup>, served: impl Future<Output = ()>) {
     }
 }
 
-/// Gives the connection away to `serve`, in the form that Docker's clients ask for.
+/// Gives the connection away to `serve`, in the form that Docker's clients ask for,
+/// once the client has read the head of the answer: docker-py drops what it reads
+/// together with that.
 fn hijack<Served: Future<Output = ()> + Send>(
     response: http::response::Builder,
     upgrade: OnUpgrade,
+    hangup: Option<Hangup>,
     serve: impl FnOnce(Upgraded) -> Served + Send + 'static,
 ) -> Result<Response> {
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => serve(upgraded).await,
+            Ok(upgraded) => {
+                if let Some(hangup) = hangup {
+                    hangup.read_by_other().await;
+                }
+                serve(upgraded).await;
+            }
             Err(error) => tracing::debug!(%error, "a client left before its streams began"),
         }
     });
