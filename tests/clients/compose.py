@@ -23,6 +23,11 @@ def guests(index=1):
     return fetch(address(index))[0].strip()
 
 
+def greeted(wanted):
+    """The web server has no check of its own: it runs, and may not listen yet."""
+    equal(until("the pages are served", guests), wanted)
+
+
 def configuration():
     """config shows what is meant"""
     clear()
@@ -33,7 +38,7 @@ def configuration():
 def up():
     """up waits for the health of what a service depends on"""
     compose("up", "--detach", "--wait")
-    equal(guests(), "welcome")
+    greeted("welcome")
 
 
 def listed():
@@ -91,7 +96,7 @@ def copied():
 def scaled():
     """scale up and down, each with its own port"""
     compose("up", "--detach", "--wait", "--scale", "web=3")
-    servers = {fetch(address(index))[1]["X-Served-By"] for index in (1, 2, 3)}
+    servers = {until("it serves", lambda: fetch(address(index)))[1]["X-Served-By"] for index in (1, 2, 3)}
     equal(len(servers), 3)
     compose("scale", "web=1")
     equal(len(compose("ps", "--quiet", "web").split()), 1)
@@ -104,7 +109,7 @@ def changed():
            env={"STACK_IMAGE": STACK, "GREETING": "hello"})
     after = {name: inspect(f"guestbook-{name}-1")["Id"] for name in ("db", "cache", "web")}
     equal([name for name in before if before[name] != after[name]], ["web"])
-    equal(guests(), "hello Ada")
+    greeted("hello Ada")
 
 
 def paused():
@@ -118,7 +123,7 @@ def paused():
     compose("kill", "cache")
     equal(inspect("guestbook-cache-1")["State"]["ExitCode"], 137)
     compose("up", "--detach", "--wait")
-    equal(guests(), "welcome Ada")
+    greeted("welcome Ada")
 
 
 def watched():
@@ -140,7 +145,7 @@ def down():
     equal(compose("ps", "--all", "--quiet"), "")
     equal(docker("volume", "ls", "--quiet", "--filter", "name=guestbook_records").strip(), "guestbook_records")
     compose("up", "--detach", "--wait")
-    equal(guests(), "welcome Ada")
+    greeted("welcome Ada")
     compose("down", "--volumes", "--remove-orphans")
     for kind in ("volume", "network"):
         equal(docker(kind, "ls", "--quiet", "--filter", "label=com.docker.compose.project=guestbook"), "")

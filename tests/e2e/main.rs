@@ -5,6 +5,7 @@
 mod bad_input;
 mod containers;
 mod disk;
+mod docker;
 mod failures;
 mod files;
 mod images;
@@ -62,6 +63,7 @@ fn main() {
         ("bad_input", bad_input::TESTS),
         ("disk", disk::TESTS),
         ("files", files::TESTS),
+        ("docker", docker::TESTS),
     ] {
         for &(name, test) in tests {
             let engine = engine.clone();

@@ -186,6 +186,8 @@ impl Clients {
             .env("DOCKER_HOST", engine.address())
             .env("STACK_IMAGE", STACK)
             .env_remove("DOCKER_CONTEXT")
+            // Where these run in a container themselves, the ports are still here.
+            .env("TESTCONTAINERS_CONNECTION_MODE", "docker_host")
             // Its image is on Docker Hub alone.
             .env("TESTCONTAINERS_RYUK_DISABLED", "true");
         command

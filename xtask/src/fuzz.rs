@@ -15,6 +15,7 @@ use crate::setup;
 /// Packages of targets, and the targets of each.
 const TARGETS: &[(&str, &[&str])] = &[
     ("guest-agent/fuzz", &["reference", "manifest", "layer"]),
+    ("desktop/engine/fuzz", &["request"]),
     ("desktop/vsock/fuzz", &["device"]),
 ];
 

@@ -66,6 +66,8 @@ pub(crate) const TEST: &[Need] = &[
     need("docker-registry", &["/usr/bin/docker-registry"]),
     need("skopeo", &["/usr/bin/skopeo"]),
     need("openssl", &["/usr/bin/openssl"]),
+    need("docker.io", &["/usr/bin/docker", "/usr/local/bin/docker"]),
+    need("docker-compose", &["/usr/bin/docker-compose"]),
 ];
 
 /// For Docker's clients: what their own registries' tools need.

@@ -7,8 +7,9 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::container::{ContainerCommand, ContainerGroup};
 use crate::commands::{
-    completion, events, history, image, images, import, info, inspect, load, login, logout,
-    machine, network, pull, push, remove_image, save, search, system, tag, version, volume,
+    completion, context, docker_env, events, history, image, images, import, info, inspect, load,
+    login, logout, machine, network, pull, push, remove_image, save, search, system, tag, version,
+    volume,
 };
 use crate::failure::{ENGINE, FAILED};
 use crate::output;
@@ -97,6 +98,10 @@ pub(crate) enum Command {
     Info(info::Arguments),
     /// Show the versions of all parts
     Version(version::Arguments),
+    /// Print what points Docker's clients at this engine, for a shell
+    DockerEnv(docker_env::Arguments),
+    /// Make this engine a context of Docker's clients
+    Context(context::Arguments),
     /// Print a completion script for a shell
     Completion(completion::Arguments),
 }

@@ -173,6 +173,12 @@ impl Home {
         self.run().join("wherryd.sock")
     }
 
+    /// Returns the socket that `wherryd` serves Docker's Engine API on.
+    #[must_use]
+    pub fn docker_socket(&self) -> PathBuf {
+        self.run().join("docker.sock")
+    }
+
     /// Returns the socket that the machine process serves gRPC on.
     #[must_use]
     pub fn machine_socket(&self) -> PathBuf {

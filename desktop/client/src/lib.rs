@@ -5,6 +5,7 @@
 //! The command, the app, `wherryd` and the machine process all use this crate,
 //! so that they agree on where everything lies.
 
+pub mod docker;
 pub mod guest_image;
 pub mod local;
 pub mod registry;

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use wherry_proto::v1::Image;
 
-use crate::human;
 use crate::reference::familiar;
+use crate::{human, or_null};
 
 /// Returns an image in the shape of `docker image inspect`.
 pub fn inspect(image: &Image) -> Value {
@@ -20,6 +20,7 @@ pub fn inspect(image: &Image) -> Value {
         .collect();
     json!({
         "Id": image.id,
+        "Parent": "",
         "RepoTags": image.tags.iter().map(|tag| familiar(tag)).collect::<Vec<_>>(),
         "RepoDigests": image.digests.iter().map(|digest| familiar(digest)).collect::<Vec<_>>(),
         "Digest": image.manifest_digest,
@@ -34,14 +35,37 @@ pub fn inspect(image: &Image) -> Value {
         "Config": {
             "User": config.user,
             "Env": config.env,
-            "Entrypoint": config.entrypoint,
-            "Cmd": config.cmd,
+            "Entrypoint": or_null(json!(config.entrypoint)),
+            "Cmd": or_null(json!(config.cmd)),
             "WorkingDir": config.working_dir,
-            "Labels": labels,
-            "ExposedPorts": set(&config.exposed_ports),
-            "Volumes": set(&config.volumes),
+            "Labels": or_null(labels),
+            "ExposedPorts": or_null(set(&config.exposed_ports)),
+            "Volumes": or_null(set(&config.volumes)),
+            "OnBuild": null,
             "StopSignal": config.stop_signal,
         },
+        "GraphDriver": { "Data": null, "Name": "overlayfs" },
+        "Metadata": { "LastTagTime": "0001-01-01T00:00:00Z" },
         "RootFS": { "Type": "layers", "Layers": image.layers },
+    })
+}
+
+/// Returns an image in the shape of `GET /images/json`.
+#[must_use]
+pub fn summary(image: &Image) -> Value {
+    let labels = image.config.as_ref().map(|config| &config.labels);
+    let familiar =
+        |names: &[String]| -> Value { names.iter().map(|name| familiar(name)).collect() };
+    json!({
+        "Id": image.id,
+        "ParentId": "",
+        "RepoTags": familiar(&image.tags),
+        "RepoDigests": familiar(&image.digests),
+        "Created": image.created.as_ref().map_or(0, |time| time.seconds),
+        "Size": image.size,
+        // Not counted.
+        "SharedSize": -1,
+        "Containers": -1,
+        "Labels": labels.map_or(Value::Null, |labels| or_null(json!(labels))),
     })
 }

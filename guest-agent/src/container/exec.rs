@@ -211,6 +211,8 @@ impl Containers {
             running,
             exit_code,
             pid,
+            request: Some(exec.request.clone()),
+            ended: matches!(exec.state, State::Ended { .. }),
         })
     }
 

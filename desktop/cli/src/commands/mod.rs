@@ -2,6 +2,8 @@
 
 pub(crate) mod completion;
 pub(crate) mod container;
+pub(crate) mod context;
+pub(crate) mod docker_env;
 pub(crate) mod events;
 pub(crate) mod history;
 pub(crate) mod image;
@@ -84,6 +86,8 @@ pub(crate) async fn run(command: Command) -> Outcome {
         Command::Machine(arguments) => machine::run(arguments).await,
         Command::Info(arguments) => info::run(arguments).await,
         Command::Version(arguments) => version::run(arguments).await,
+        Command::DockerEnv(arguments) => docker_env::run(arguments).await,
+        Command::Context(arguments) => context::run(arguments).await,
         Command::Completion(arguments) => completion::run(&arguments),
     }
 }

@@ -21,7 +21,7 @@ mod imp;
 #[path = "windows.rs"]
 mod imp;
 
-pub use imp::LocalListener;
+pub use imp::{Hangup, LocalListener};
 
 /// A connection over a local socket.
 #[derive(Debug)]
@@ -45,6 +45,12 @@ pub async fn connect(path: &Path) -> io::Result<LocalStream> {
 /// `AddrInUse` where somebody answers there, and what else the system reports.
 pub async fn listen(path: &Path) -> io::Result<LocalListener> {
     imp::listen(path).await
+}
+
+/// Returns the socket at `path` as Docker's clients write an address.
+#[must_use]
+pub fn docker_host(path: &Path) -> String {
+    imp::docker_host(path)
 }
 
 /// Connections as they come in, as tonic's `serve_with_incoming` takes them.
@@ -104,6 +110,26 @@ impl tonic::transport::server::Connected for LocalStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_side_that_only_ended_its_sending_has_not_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sock");
+        let listener = listen(&path).await.unwrap();
+        let mut client = connect(&path).await.unwrap();
+        let mut server = listener.accept().await.unwrap();
+        let hangup = server.hangup().unwrap();
+        client.write_all(b"x").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut read = Vec::new();
+        server.read_to_end(&mut read).await.unwrap();
+        let early = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(early, hangup.wait()).await.is_err());
+        drop(client);
+        let deadline = std::time::Duration::from_secs(5);
+        tokio::time::timeout(deadline, hangup.wait()).await.unwrap();
+    }
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]

@@ -8,12 +8,24 @@ mod helper;
 
 pub use credentials::{Credentials, CredentialsError, Kept};
 
+use std::path::PathBuf;
+
 use wherry_proto::v1::RegistryAccess;
 
 use crate::Settings;
 
 /// The registry of names that name none.
 pub const DEFAULT: &str = "docker.io";
+
+/// Returns the folder where Docker's clients keep what the user has: `DOCKER_CONFIG`
+/// or `~/.docker`.
+///
+/// # Errors
+///
+/// Where there is no home folder.
+pub fn config_folder() -> Result<PathBuf, CredentialsError> {
+    credentials::config_folder().ok_or(CredentialsError::NoHome)
+}
 
 /// Returns how a registry is reached. Waits for the user's credential helper,
 /// if there is one, so call it where that may take a while.

@@ -5,21 +5,23 @@ use wherry_proto::v1::mount::Kind;
 use wherry_proto::v1::{ContainerSpec, Device, Mount, ThrottleDevice, Ulimit};
 
 use super::{mount_source, port_map};
+use crate::{omit_empty, or_null};
 
 /// Returns what `docker inspect` has as `HostConfig`.
 pub(super) fn host_config(spec: &ContainerSpec) -> Value {
     let binds: Vec<String> = spec
         .mounts
         .iter()
-        .filter(|mount| mount.kind() != Kind::Tmpfs)
+        // A volume without a name is told among the volumes of the configuration.
+        .filter(|mount| mount.kind() != Kind::Tmpfs && !mount_source(mount).is_empty())
         .map(|mount| {
             let read_only = if mount.read_only { ":ro" } else { "" };
             format!("{}:{}{read_only}", mount_source(mount), mount.target)
         })
         .collect();
     let mut config = json!({
-        "Binds": binds,
-        "VolumesFrom": spec.volumes_from,
+        "Binds": or_null(binds),
+        "VolumesFrom": or_null(json!(spec.volumes_from)),
         "NetworkMode": crate::network::mode(spec),
         "PortBindings": port_map(&spec.ports),
         "PublishAllPorts": spec.publish_all,
@@ -28,34 +30,62 @@ pub(super) fn host_config(spec: &ContainerSpec) -> Value {
             "MaximumRetryCount": spec.restart_retries,
         },
         "AutoRemove": spec.auto_remove,
-        "CapAdd": spec.cap_add,
-        "CapDrop": spec.cap_drop,
+        "CapAdd": or_null(json!(spec.cap_add)),
+        "CapDrop": or_null(json!(spec.cap_drop)),
         "Dns": spec.dns,
         "DnsOptions": spec.dns_options,
         "DnsSearch": spec.dns_search,
-        "ExtraHosts": spec.extra_hosts,
+        "ExtraHosts": or_null(json!(spec.extra_hosts)),
         "Privileged": spec.privileged,
         "ReadonlyRootfs": spec.read_only,
-        "SecurityOpt": spec.security_opt,
+        "SecurityOpt": or_null(json!(spec.security_opt)),
         "PidMode": spec.pid_mode,
         "IpcMode": match spec.ipc_mode.as_str() { "" => "private", mode => mode },
         "UTSMode": spec.uts_mode,
         "CgroupnsMode": match spec.cgroupns_mode.as_str() { "" => "private", mode => mode },
-        "DeviceCgroupRules": spec.device_cgroup_rules,
+        "DeviceCgroupRules": or_null(json!(spec.device_cgroup_rules)),
         "Annotations": spec.annotations,
         "LogConfig": log_config(spec),
         "Tmpfs": spec.mounts.iter().filter_map(tmpfs).collect::<Map<_, _>>(),
         "UsernsMode": "",
         "ShmSize": match spec.shm_size { 0 => 64 << 20, size => size },
         "Sysctls": spec.sysctls,
-        "GroupAdd": spec.group_add,
+        "GroupAdd": or_null(json!(spec.group_add)),
         "Devices": spec.devices.iter().map(device).collect::<Vec<_>>(),
         "Init": spec.init,
     });
+    omit_empty(&mut config, &["Annotations", "Tmpfs", "Sysctls", "Init"]);
     if let (Value::Object(config), Value::Object(limits)) = (&mut config, limits(spec)) {
         config.extend(limits);
     }
+    if let (Value::Object(config), Value::Object(absent)) = (&mut config, absent()) {
+        config.extend(absent);
+    }
     config
+}
+
+/// What Docker has and this engine has not, as Docker shows it unset.
+fn absent() -> Value {
+    json!({
+        "ContainerIDFile": "",
+        "CgroupParent": "",
+        "Cgroup": "",
+        "ConsoleSize": [0, 0],
+        "Links": null,
+        "VolumeDriver": "",
+        "Runtime": "wherry",
+        "Isolation": "",
+        "DeviceRequests": null,
+        "BlkioWeightDevice": [],
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "MemorySwappiness": null,
+        "OomKillDisable": null,
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
+    })
 }
 
 fn limits(spec: &ContainerSpec) -> Value {
@@ -63,7 +93,7 @@ fn limits(spec: &ContainerSpec) -> Value {
     json!({
         "Memory": resources.memory,
         "NanoCpus": resources.nano_cpus,
-        "PidsLimit": resources.pids,
+        "PidsLimit": match resources.pids { 0 => Value::Null, pids => pids.into() },
         "MemorySwap": resources.memory_swap,
         "MemoryReservation": resources.memory_reservation,
         "CpuShares": resources.cpu_shares,

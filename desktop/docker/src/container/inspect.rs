@@ -2,12 +2,13 @@
 
 use serde_json::{Map, Value, json};
 use wherry_proto::v1::container::Status;
+use wherry_proto::v1::mount::Kind;
 use wherry_proto::v1::{Container, ContainerSpec, ImageConfig};
 
 use super::host_config::host_config;
-use super::{exposed_ports, health, mount, port_map, port_name, status_name};
+use super::{exposed_ports, health, labels, mount, port_map, port_name, status_name};
 use crate::reference::short_id;
-use crate::{human, network};
+use crate::{human, network, omit_empty, or_null};
 
 /// Returns a container in the shape of `docker inspect`.
 pub fn inspect(container: &Container) -> Value {
@@ -39,6 +40,14 @@ pub fn inspect(container: &Container) -> Value {
             "ShimResident": container.shim_resident,
         },
         "Image": container.image_id,
+        "ResolvConfPath": "",
+        "HostnamePath": "",
+        "HostsPath": "",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": null,
+        "GraphDriver": { "Data": null, "Name": "overlayfs" },
         "LogPath": container.log_path,
         "Name": format!("/{}", container.name),
         "RestartCount": container.restart_count,
@@ -67,12 +76,6 @@ fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> V
             own.to_owned()
         }
     };
-    let mut labels = image.labels.clone();
-    labels.extend(spec.labels.clone());
-    let labels: Map<String, Value> = labels
-        .into_iter()
-        .map(|(key, value)| (key, value.into()))
-        .collect();
     let mut env = image.env.clone();
     for variable in &spec.env {
         let name = |variable: &str| variable.split('=').next().map(str::to_owned);
@@ -107,14 +110,20 @@ fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> V
         "OpenStdin": spec.open_stdin,
         "StdinOnce": spec.stdin_once,
         "Env": env,
-        "Cmd": cmd,
+        "Cmd": or_null(json!(cmd)),
         "Image": spec.image,
         "WorkingDir": or(&spec.working_dir, &image.working_dir),
-        "Entrypoint": entrypoint,
-        "Labels": labels,
+        "Entrypoint": or_null(entrypoint),
+        "Volumes": or_null(volumes(container)),
+        "OnBuild": null,
+        "AttachStdin": spec.open_stdin,
+        "AttachStdout": true,
+        "AttachStderr": true,
+        "Labels": labels(container),
         "ExposedPorts": exposed,
         "StopSignal": or(&spec.stop_signal, &image.stop_signal),
     });
+    omit_empty(&mut config, &["ExposedPorts", "StopSignal"]);
     if let Some(seconds) = spec.stop_timeout_seconds {
         // -1 is for ever.
         config["StopTimeout"] = i32::from_ne_bytes(seconds.to_ne_bytes()).into();
@@ -122,19 +131,41 @@ fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> V
     config
 }
 
+/// The targets of volumes without a name, and of those of the image.
+fn volumes(container: &Container) -> Map<String, Value> {
+    let image = container.image_config.iter();
+    let own = container.spec.iter().flat_map(|spec| &spec.mounts);
+    let anonymous = own.filter(|mount| mount.kind() == Kind::Volume && mount.source.is_empty());
+    image
+        .flat_map(|config| config.volumes.clone())
+        .chain(anonymous.map(|mount| mount.target.clone()))
+        .map(|target| (target, json!({})))
+        .collect()
+}
+
 fn network_settings(container: &Container, spec: &ContainerSpec) -> Value {
     let mut ports = port_map(&container.ports);
     for exposed in exposed_ports(container) {
         ports.entry(exposed).or_insert(Value::Null);
     }
-    let first = container.endpoints.first();
-    let endpoint = first.map_or("", |place| place.endpoint.as_str());
+    let first = container.endpoints.first().cloned().unwrap_or_default();
     json!({
         "IPAddress": container.ip_address,
         "IPPrefixLen": container.prefix_length,
         "Gateway": container.gateway,
         "MacAddress": container.mac_address,
-        "EndpointID": endpoint,
+        "EndpointID": first.endpoint,
+        "IPv6Gateway": first.ipv6_gateway,
+        "GlobalIPv6Address": first.ipv6_address,
+        "GlobalIPv6PrefixLen": first.ipv6_prefix_length,
+        "Bridge": "",
+        "SandboxID": "",
+        "SandboxKey": "",
+        "HairpinMode": false,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": null,
+        "SecondaryIPv6Addresses": null,
         "Ports": ports,
         "Networks": network::places(container, spec),
     })

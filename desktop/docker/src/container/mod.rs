@@ -5,7 +5,9 @@ mod host_config;
 mod inspect;
 #[cfg(test)]
 pub(crate) mod sample;
+mod summary;
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
@@ -17,6 +19,7 @@ use crate::human;
 
 pub use health::word as health_word;
 pub use inspect::inspect;
+pub use summary::{is_running, summary};
 
 /// Returns a container's state in Docker's word.
 pub fn status_name(status: Status) -> &'static str {
@@ -51,6 +54,18 @@ pub fn status(container: &Container, now: SystemTime) -> String {
         Status::Dead => "Dead".to_owned(),
         Status::Unspecified => "Unknown".to_owned(),
     }
+}
+
+/// Returns the image's labels and the container's own, which count.
+#[must_use]
+pub fn labels(container: &Container) -> BTreeMap<String, String> {
+    let image = container.image_config.iter();
+    let own = container.spec.iter();
+    image
+        .flat_map(|config| &config.labels)
+        .chain(own.flat_map(|spec| &spec.labels))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// Returns the ports that the image and the user exposed, `"80/tcp"`.

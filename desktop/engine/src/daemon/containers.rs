@@ -17,16 +17,16 @@ use super::{ports, shares};
 
 /// Translates calls on their way to the guest.
 #[derive(Clone)]
-pub(super) struct Translator {
+pub(crate) struct Translator {
     link: Arc<MachineLink>,
 }
 
 impl Translator {
-    pub(super) fn new(link: Arc<MachineLink>) -> Self {
+    pub(crate) fn new(link: Arc<MachineLink>) -> Self {
         Self { link }
     }
 
-    pub(super) async fn create(
+    pub(crate) async fn create(
         &self,
         mut request: Request<CreateContainerRequest>,
     ) -> Result<Response<CreateContainerResponse>, Status> {
@@ -43,14 +43,7 @@ impl Translator {
         if !mounts.iter().any(is_host_bind) {
             return Ok(());
         }
-        let shared: Vec<PathBuf> = self
-            .link
-            .status()
-            .await?
-            .shares
-            .iter()
-            .map(PathBuf::from)
-            .collect();
+        let shared = self.shared().await?;
         let config = self.link.home().config();
         for mount in mounts.iter_mut().filter(|mount| is_host_bind(mount)) {
             mount.source = shares::guest_path(Path::new(&mount.host_source), &shared, &config)
@@ -59,7 +52,40 @@ impl Translator {
         Ok(())
     }
 
-    pub(super) async fn start(
+    /// Makes the folders of the host that bind mounts name and that are not there,
+    /// as Docker does for those in its short form.
+    ///
+    /// # Errors
+    ///
+    /// Where one would be in no share, or cannot be made.
+    pub(crate) async fn make_folders(&self, folders: &[PathBuf]) -> Result<(), Status> {
+        let is_missing = |folder: &&PathBuf| folder.is_absolute() && !folder.exists();
+        let missing: Vec<&PathBuf> = folders.iter().filter(is_missing).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (shared, config) = (self.shared().await?, self.link.home().config());
+        for folder in missing {
+            let there = folder.ancestors().find(|parent| parent.exists());
+            if let Some(there) = there {
+                shares::guest_path(there, &shared, &config)
+                    .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            }
+            tokio::fs::create_dir_all(folder).await.map_err(|error| {
+                let folder = folder.display();
+                Status::invalid_argument(format!("cannot create host path {folder}: {error}"))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Returns the host's folders that the machine has.
+    async fn shared(&self) -> Result<Vec<PathBuf>, Status> {
+        let status = self.link.status().await?;
+        Ok(status.shares.iter().map(PathBuf::from).collect())
+    }
+
+    pub(crate) async fn start(
         &self,
         mut request: Request<StartContainerRequest>,
     ) -> Result<Response<StartContainerResponse>, Status> {
@@ -86,7 +112,7 @@ impl Translator {
         answer
     }
 
-    pub(super) async fn restart(
+    pub(crate) async fn restart(
         &self,
         mut request: Request<RestartContainerRequest>,
     ) -> Result<Response<RestartContainerResponse>, Status> {

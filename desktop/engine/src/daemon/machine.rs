@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::process::{Child, Command};
@@ -27,7 +27,7 @@ const PROCESS_DEADLINE: Duration = Duration::from_secs(20);
 /// How often a process that starts or ends is looked at.
 const POLL: Duration = Duration::from_millis(5);
 
-pub(super) struct MachineLink {
+pub(crate) struct MachineLink {
     home: Home,
     ports: Ports,
     /// Held by the start or stop under way, so that there is one at a time.
@@ -78,7 +78,7 @@ impl MachineLink {
         }
     }
 
-    pub(super) fn home(&self) -> &Home {
+    pub(crate) fn home(&self) -> &Home {
         &self.home
     }
 
@@ -101,7 +101,7 @@ impl MachineLink {
     /// # Errors
     ///
     /// `Unavailable` where no machine runs.
-    pub(super) async fn guest(&self) -> Result<Channel, Status> {
+    pub(crate) async fn guest(&self) -> Result<Channel, Status> {
         let cached = self
             .guest
             .lock()
@@ -115,8 +115,45 @@ impl MachineLink {
         Ok(channel)
     }
 
+    /// Returns a channel to the guest's services, whose machine is started where
+    /// none runs.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` where it does not start.
+    pub(crate) async fn running_guest(self: &Arc<Self>) -> Result<Channel, Status> {
+        if !self.watches() && !self.is_served_alone().await {
+            // A start once begun is finished though the caller goes away: the
+            // machine is everybody's.
+            let link = self.clone();
+            let (progress, mut ignored) = tokio::sync::mpsc::channel(16);
+            let started = tokio::spawn(async move { link.start(&progress).await });
+            while ignored.recv().await.is_some() {}
+            started
+                .await
+                .map_err(|error| Status::internal(error.to_string()))??;
+        }
+        self.guest().await
+    }
+
+    /// Tells whether an agent answers that no machine process serves: one that
+    /// runs on this computer itself, as in tests.
+    async fn is_served_alone(&self) -> bool {
+        let nobody = |error: ChannelError| error.nobody_listens();
+        channel(&self.home.machine_socket())
+            .await
+            .is_err_and(nobody)
+            && channel(&self.home.agent_socket()).await.is_ok()
+    }
+
+    /// Tells whether the guest's events are followed, which ends with the machine.
+    fn watches(&self) -> bool {
+        let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        watcher.as_ref().is_some_and(|task| !task.is_finished())
+    }
+
     /// Returns the machine's state; of one that does not run, how it ended.
-    pub(super) async fn status(&self) -> Result<MachineStatusResponse, Status> {
+    pub(crate) async fn status(&self) -> Result<MachineStatusResponse, Status> {
         match channel(&self.home.machine_socket()).await {
             Ok(channel) => {
                 let answer = MachineClient::new(channel)

@@ -20,13 +20,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Server;
-use wherry_client::{Home, Settings, local};
+use wherry_client::local::{self, LocalListener};
+use wherry_client::{Home, Settings};
 use wherry_proto::v1::engine_server::EngineServer;
 
+pub(crate) use containers::Translator;
 use engine_service::EngineService;
 use forward::Forward;
-use machine::MachineLink;
+pub(crate) use machine::MachineLink;
+pub(crate) use networks::create as create_network;
+
+use crate::api::{self, Api};
 
 /// Why `wherryd` cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -72,14 +78,14 @@ pub async fn run(home: Home) -> Result<(), DaemonError> {
     // Wrong settings are best told at once, to whoever started this process.
     Settings::load(&home)?;
 
-    let path = home.wherryd_socket();
-    let listener = local::listen(&path)
-        .await
-        .map_err(|source| DaemonError::Listen { path, source })?;
+    let listener = listen(home.wherryd_socket()).await?;
+    let docker = listen(home.docker_socket()).await?;
 
     let end = Arc::new(Notify::new());
     let link = Arc::new(MachineLink::new(home));
     link.adopt().await;
+    // Aborted with this process's own server.
+    let _docker = AbortOnDropHandle::new(tokio::spawn(api::serve(docker, Api::new(link.clone()))));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "wherryd serves");
 
     let until = {
@@ -103,6 +109,13 @@ pub async fn run(home: Home) -> Result<(), DaemonError> {
         .serve_with_incoming_shutdown(local::incoming(listener), until)
         .await?;
     Ok(())
+}
+
+async fn listen(path: PathBuf) -> Result<LocalListener, DaemonError> {
+    match local::listen(&path).await {
+        Ok(listener) => Ok(listener),
+        Err(source) => Err(DaemonError::Listen { path, source }),
+    }
 }
 
 /// Takes the lock that makes this process the only one of its home folder. A

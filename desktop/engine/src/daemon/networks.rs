@@ -9,7 +9,7 @@ use super::machine::MachineLink;
 use crate::platform;
 
 /// Makes a network, and tells the guest the host's routes as they are now.
-pub(super) async fn create(
+pub(crate) async fn create(
     link: &MachineLink,
     mut request: Request<CreateNetworkRequest>,
 ) -> Result<Response<CreateNetworkResponse>, Status> {

@@ -1,0 +1,607 @@
+//! `POST /containers/create`: Docker's description of a container as the guest's.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use bollard_stubs::models::{
+    ContainerCreateBody, DeviceMapping, EndpointSettings, HealthConfig, HostConfig,
+    Mount as ApiMount, MountType, PortMap, RestartPolicy, ThrottleDevice as ApiThrottle,
+};
+use wherry_proto::v1::mount::Kind;
+use wherry_proto::v1::{
+    ContainerSpec, Device, HealthCheck, LogConfig, Mount, NetworkAttachment, PortBinding,
+    Resources, ThrottleDevice, Ulimit,
+};
+
+use crate::api::error::{ApiError, Result};
+use crate::api::networks::attachment;
+
+/// Translates a whole description.
+///
+/// # Errors
+///
+/// 400 for values out of their range, 501 for what this engine does not have.
+pub(super) fn spec(name: &str, body: ContainerCreateBody) -> Result<ContainerSpec> {
+    let host = body.host_config.unwrap_or_default();
+    refuse_what_is_missing(&host)?;
+    let mut mounts = Vec::new();
+    for bind in host.binds.iter().flatten() {
+        mounts.push(parse_bind(bind)?);
+    }
+    for (target, options) in host.tmpfs.iter().flatten() {
+        mounts.push(tmpfs(target, options));
+    }
+    for mount in host.mounts.clone().unwrap_or_default() {
+        mounts.push(api_mount(mount)?);
+    }
+    for mount in &mounts {
+        refuse_sockets(mount)?;
+    }
+    for target in body.volumes.unwrap_or_default() {
+        if !mounts.iter().any(|mount| mount.target == target) {
+            mounts.push(Mount {
+                kind: Kind::Volume.into(),
+                target,
+                ..Mount::default()
+            });
+        }
+    }
+    // An entrypoint of one empty word takes the image's away.
+    let entrypoint = body.entrypoint.unwrap_or_default();
+    let clear_entrypoint = entrypoint == [""];
+    let [rows, columns] = size(host.console_size.as_deref());
+    let (restart_policy, restart_retries) = restart(host.restart_policy.as_ref())?;
+    let (network, networks) = networks(
+        body.network_disabled.unwrap_or_default(),
+        &host,
+        body.networking_config
+            .and_then(|config| config.endpoints_config)
+            .unwrap_or_default(),
+    );
+    let log = host.log_config.clone().unwrap_or_default();
+    Ok(ContainerSpec {
+        image: body.image.unwrap_or_default(),
+        name: name.trim_start_matches('/').to_owned(),
+        cmd: body.cmd.unwrap_or_default(),
+        entrypoint: if clear_entrypoint {
+            Vec::new()
+        } else {
+            entrypoint
+        },
+        clear_entrypoint,
+        env: body.env.unwrap_or_default(),
+        working_dir: body.working_dir.unwrap_or_default(),
+        user: body.user.unwrap_or_default(),
+        hostname: body.hostname.unwrap_or_default(),
+        domainname: body.domainname.unwrap_or_default(),
+        labels: body.labels.unwrap_or_default(),
+        terminal: body.tty.unwrap_or_default(),
+        open_stdin: body.open_stdin.unwrap_or_default(),
+        stdin_once: body.stdin_once.unwrap_or_default(),
+        auto_remove: host.auto_remove.unwrap_or_default(),
+        mounts,
+        ports: ports(host.port_bindings.as_ref())?,
+        exposed_ports: body.exposed_ports.unwrap_or_default(),
+        publish_all: host.publish_all_ports.unwrap_or_default(),
+        resources: Some(resources(&host)?),
+        privileged: host.privileged.unwrap_or_default(),
+        read_only: host.readonly_rootfs.unwrap_or_default(),
+        cap_add: host.cap_add.unwrap_or_default(),
+        cap_drop: host.cap_drop.unwrap_or_default(),
+        security_opt: host.security_opt.unwrap_or_default(),
+        stop_signal: body.stop_signal.unwrap_or_default(),
+        terminal_rows: rows,
+        terminal_columns: columns,
+        extra_hosts: host.extra_hosts.unwrap_or_default(),
+        dns: host.dns.unwrap_or_default(),
+        pid_mode: host.pid_mode.unwrap_or_default(),
+        ipc_mode: host.ipc_mode.unwrap_or_default(),
+        uts_mode: host.uts_mode.unwrap_or_default(),
+        volumes_from: host.volumes_from.unwrap_or_default(),
+        restart_policy,
+        restart_retries,
+        health_check: body.healthcheck.map(health_check).transpose()?,
+        init: host.init.unwrap_or_default(),
+        shm_size: unsigned("ShmSize", host.shm_size)?,
+        sysctls: host.sysctls.unwrap_or_default(),
+        group_add: host.group_add.unwrap_or_default(),
+        devices: host
+            .devices
+            .unwrap_or_default()
+            .into_iter()
+            .map(device)
+            .collect(),
+        ulimits: host
+            .ulimits
+            .unwrap_or_default()
+            .into_iter()
+            .map(|limit| Ulimit {
+                name: limit.name.unwrap_or_default(),
+                soft: limit.soft.unwrap_or_default(),
+                hard: limit.hard.unwrap_or_default(),
+            })
+            .collect(),
+        oom_score_adj: number("OomScoreAdj", host.oom_score_adj)?,
+        stop_timeout_seconds: body
+            .stop_timeout
+            .map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+        cgroupns_mode: host
+            .cgroupns_mode
+            .map_or_else(String::new, |mode| mode.to_string()),
+        annotations: host.annotations.unwrap_or_default(),
+        log: Some(LogConfig {
+            driver: log.typ.unwrap_or_default(),
+            options: log.config.unwrap_or_default(),
+        }),
+        device_cgroup_rules: host.device_cgroup_rules.unwrap_or_default(),
+        init_system: String::new(),
+        network,
+        networks,
+        dns_search: host.dns_search.unwrap_or_default(),
+        dns_options: host.dns_options.unwrap_or_default(),
+    })
+}
+
+/// Returns the host's folders that are made where they are missing: those of binds
+/// in the short form, and of mounts that say so.
+pub(super) fn folders(body: &ContainerCreateBody) -> Vec<PathBuf> {
+    let host = body.host_config.iter();
+    let binds = host.clone().flat_map(|host| host.binds.iter().flatten());
+    let binds = binds.filter_map(|bind| parse_bind(bind).ok().map(|mount| mount.host_source));
+    let mounts = host.flat_map(|host| host.mounts.iter().flatten());
+    let asked = |mount: &&ApiMount| {
+        let options = mount.bind_options.as_ref();
+        options.and_then(|options| options.create_mountpoint) == Some(true)
+    };
+    let mounts = mounts
+        .filter(asked)
+        .filter_map(|mount| mount.source.clone());
+    let sources = binds.chain(mounts).filter(|source| !source.is_empty());
+    sources.map(PathBuf::from).collect()
+}
+
+/// Returns the network that the description names first, and every place on one
+/// where more is said of them than the name.
+fn networks(
+    disabled: bool,
+    host: &HostConfig,
+    mut endpoints: HashMap<String, EndpointSettings>,
+) -> (String, Vec<NetworkAttachment>) {
+    let mode = match host.network_mode.as_deref() {
+        _ if disabled => "none",
+        None | Some("" | "default") => "bridge",
+        Some(mode) => mode,
+    };
+    if matches!(mode, "host" | "none") || mode.starts_with("container:") {
+        return (mode.to_owned(), Vec::new());
+    }
+    let of_default = endpoints.remove("default").filter(|_| mode == "bridge");
+    let first = endpoints.remove(mode).or(of_default).unwrap_or_default();
+    let mut first = attachment(mode.to_owned(), first);
+    first.links.extend(host.links.iter().flatten().cloned());
+    let mut others: Vec<_> = endpoints
+        .into_iter()
+        .map(|(name, settings)| attachment(name, settings))
+        .collect();
+    // A map has no order; addresses should not change from call to call.
+    others.sort_by(|a, b| a.network.cmp(&b.network));
+    let plain = NetworkAttachment {
+        network: mode.to_owned(),
+        ..NetworkAttachment::default()
+    };
+    if others.is_empty() && first == plain {
+        return (mode.to_owned(), Vec::new());
+    }
+    others.insert(0, first);
+    (mode.to_owned(), others)
+}
+
+/// Refuses by name what the guest cannot do, where a client asks for it.
+fn refuse_what_is_missing(host: &HostConfig) -> Result<()> {
+    let missing = [
+        (
+            host.cpu_realtime_period.unwrap_or(0) != 0,
+            "CpuRealtimePeriod",
+        ),
+        (
+            host.cpu_realtime_runtime.unwrap_or(0) != 0,
+            "CpuRealtimeRuntime",
+        ),
+        (
+            host.device_requests
+                .as_ref()
+                .is_some_and(|list| !list.is_empty()),
+            "DeviceRequests",
+        ),
+        (
+            !matches!(host.userns_mode.as_deref(), None | Some("" | "host")),
+            "UsernsMode",
+        ),
+        (
+            !matches!(host.volume_driver.as_deref(), None | Some("" | "local")),
+            "VolumeDriver",
+        ),
+        (
+            host.storage_opt.as_ref().is_some_and(|map| !map.is_empty()),
+            "StorageOpt",
+        ),
+    ];
+    match missing.iter().find(|(asked, _)| *asked) {
+        Some((_, name)) => Err(ApiError::not_implemented(format!(
+            "HostConfig.{name} is not supported by Wherry"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses the engine's own socket, where tools look for Docker's: it is a file of
+/// the host's, and nobody listens behind it in the guest.
+fn refuse_sockets(mount: &Mount) -> Result<()> {
+    let known = ["/var/run/docker.sock", "/run/docker.sock"];
+    let source = mount.host_source.as_str();
+    if known.contains(&source) || source.ends_with("/run/docker.sock") {
+        return Err(ApiError::not_implemented(format!(
+            "{source} cannot be mounted: containers do not reach Wherry's API yet"
+        )));
+    }
+    Ok(())
+}
+
+/// Reads `SOURCE:TARGET[:OPTIONS]`, of which the source is a host path or the name
+/// of a volume, and `TARGET` alone, an anonymous volume.
+fn parse_bind(text: &str) -> Result<Mount> {
+    let invalid = || ApiError::bad_request(format!("invalid volume specification: '{text}'"));
+    // A drive's letter is part of the path behind it.
+    let drive =
+        matches!(text.as_bytes(), [letter, b':', b'/' | b'\\', ..] if letter.is_ascii_alphabetic());
+    let skipped = if drive { 2 } else { 0 };
+    let (source, rest) = match text[skipped..].find(':') {
+        Some(colon) => (&text[..skipped + colon], &text[skipped + colon + 1..]),
+        None => ("", text),
+    };
+    let (target, options) = rest.split_once(':').unwrap_or((rest, ""));
+    let is_path = drive || source.starts_with(['/', '\\', '~', '.']);
+    if !target.starts_with('/') || (text.contains(':') && source.is_empty()) {
+        return Err(invalid());
+    }
+    let mut mount = Mount {
+        kind: if is_path { Kind::Bind } else { Kind::Volume }.into(),
+        target: target.to_owned(),
+        ..Mount::default()
+    };
+    if is_path {
+        source.clone_into(&mut mount.host_source);
+    } else {
+        source.clone_into(&mut mount.source);
+    }
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "ro" => mount.read_only = true,
+            "nocopy" => mount.no_copy = true,
+            // Propagation within one guest, SELinux and caches of other engines:
+            // nothing here depends on them.
+            "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" | "rprivate" | "private"
+            | "rslave" | "slave" | "rshared" | "shared" => {}
+            _ => return Err(invalid()),
+        }
+    }
+    Ok(mount)
+}
+
+fn tmpfs(target: &str, options: &str) -> Mount {
+    Mount {
+        kind: Kind::Tmpfs.into(),
+        target: target.to_owned(),
+        tmpfs_options: options.to_owned(),
+        ..Mount::default()
+    }
+}
+
+fn api_mount(mount: ApiMount) -> Result<Mount> {
+    let source = mount.source.unwrap_or_default();
+    let mut made = Mount {
+        target: mount.target.unwrap_or_default(),
+        read_only: mount.read_only.unwrap_or_default(),
+        ..Mount::default()
+    };
+    match mount.typ {
+        Some(MountType::BIND) => {
+            made.set_kind(Kind::Bind);
+            made.host_source = source;
+        }
+        Some(MountType::VOLUME) => {
+            made.set_kind(Kind::Volume);
+            made.source = source;
+            let options = mount.volume_options.unwrap_or_default();
+            if options.subpath.is_some_and(|path| !path.is_empty()) {
+                return Err(ApiError::not_implemented(
+                    "VolumeOptions.Subpath is not supported by Wherry",
+                ));
+            }
+            let driver = options.driver_config.unwrap_or_default();
+            let is_local = matches!(driver.name.as_deref(), None | Some("" | "local"));
+            if !is_local || driver.options.is_some_and(|options| !options.is_empty()) {
+                return Err(ApiError::not_implemented(
+                    "VolumeOptions.DriverConfig is not supported by Wherry: volumes are of the driver local, without options",
+                ));
+            }
+            made.no_copy = options.no_copy.unwrap_or_default();
+            made.volume_labels = options.labels.unwrap_or_default();
+        }
+        Some(MountType::TMPFS) => {
+            made.set_kind(Kind::Tmpfs);
+            let options = mount.tmpfs_options.unwrap_or_default();
+            made.tmpfs_size = unsigned("SizeBytes", options.size_bytes)?;
+            made.tmpfs_mode = number("Mode", options.mode)?;
+        }
+        other => {
+            let kind = other.map_or_else(String::new, |kind| kind.to_string());
+            return Err(ApiError::not_implemented(format!(
+                "mounts of the type {kind:?} are not supported by Wherry"
+            )));
+        }
+    }
+    Ok(made)
+}
+
+/// Translates port bindings. A port that names none of the host's is published on
+/// one of the engine's choice; one without any binding is not published.
+fn ports(map: Option<&PortMap>) -> Result<Vec<PortBinding>> {
+    let mut ports = Vec::new();
+    for (port, bindings) in map.into_iter().flatten() {
+        let invalid =
+            |what: &str| ApiError::bad_request(format!("invalid port specification: {what:?}"));
+        let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        let container_port = number.parse::<u16>().map_err(|_| invalid(port))?.into();
+        for binding in bindings.iter().flatten() {
+            let host = binding.host_port.as_deref().unwrap_or_default();
+            let (first, last) = host.split_once('-').unwrap_or((host, ""));
+            let parse = |text: &str| match text {
+                "" => Ok(0),
+                text => text
+                    .parse::<u16>()
+                    .map(u32::from)
+                    .map_err(|_| invalid(host)),
+            };
+            ports.push(PortBinding {
+                container_port,
+                protocol: protocol.to_lowercase(),
+                host_address: binding.host_ip.clone().unwrap_or_default(),
+                host_port: parse(first)?,
+                host_port_last: parse(last)?,
+            });
+        }
+    }
+    // A map has no order; what is bound first should not change from call to call.
+    ports.sort_by(|a, b| (a.container_port, &a.protocol).cmp(&(b.container_port, &b.protocol)));
+    Ok(ports)
+}
+
+/// Translates the limits of a container.
+///
+/// # Errors
+///
+/// 400 for a number out of its range.
+pub(super) fn resources(host: &HostConfig) -> Result<Resources> {
+    Ok(Resources {
+        memory: unsigned("Memory", host.memory)?,
+        nano_cpus: unsigned("NanoCpus", host.nano_cpus)?,
+        // Docker's -1 and 0 are no limit.
+        pids: host
+            .pids_limit
+            .and_then(|limit| u64::try_from(limit).ok())
+            .unwrap_or_default(),
+        memory_swap: host.memory_swap.unwrap_or_default(),
+        memory_reservation: unsigned("MemoryReservation", host.memory_reservation)?,
+        cpu_shares: unsigned("CpuShares", host.cpu_shares)?,
+        cpuset_cpus: host.cpuset_cpus.clone().unwrap_or_default(),
+        cpuset_mems: host.cpuset_mems.clone().unwrap_or_default(),
+        cpu_period: unsigned("CpuPeriod", host.cpu_period)?,
+        cpu_quota: host.cpu_quota.unwrap_or_default(),
+        blkio_weight: host.blkio_weight.unwrap_or_default().into(),
+        device_read_bps: throttles(host.blkio_device_read_bps.as_ref())?,
+        device_write_bps: throttles(host.blkio_device_write_bps.as_ref())?,
+        device_read_iops: throttles(host.blkio_device_read_iops.as_ref())?,
+        device_write_iops: throttles(host.blkio_device_write_iops.as_ref())?,
+    })
+}
+
+fn throttles(devices: Option<&Vec<ApiThrottle>>) -> Result<Vec<ThrottleDevice>> {
+    let throttle = |device: &ApiThrottle| {
+        Ok(ThrottleDevice {
+            path: device.path.clone().unwrap_or_default(),
+            rate: unsigned("Rate", device.rate)?,
+        })
+    };
+    devices.into_iter().flatten().map(throttle).collect()
+}
+
+fn device(device: DeviceMapping) -> Device {
+    Device {
+        path: device.path_on_host.unwrap_or_default(),
+        target: device.path_in_container.unwrap_or_default(),
+        permissions: device.cgroup_permissions.unwrap_or_default(),
+    }
+}
+
+/// Returns a restart policy's name, and its retries.
+///
+/// # Errors
+///
+/// 400 for retries that are no number of attempts.
+pub(super) fn restart(policy: Option<&RestartPolicy>) -> Result<(String, u32)> {
+    let Some(policy) = policy else {
+        return Ok(Default::default());
+    };
+    let name = policy
+        .name
+        .map_or_else(String::new, |name| name.to_string());
+    Ok((
+        name,
+        number("MaximumRetryCount", policy.maximum_retry_count)?,
+    ))
+}
+
+fn health_check(check: HealthConfig) -> Result<HealthCheck> {
+    Ok(HealthCheck {
+        test: check.test.unwrap_or_default(),
+        interval_ns: unsigned("Interval", check.interval)?,
+        timeout_ns: unsigned("Timeout", check.timeout)?,
+        start_period_ns: unsigned("StartPeriod", check.start_period)?,
+        start_interval_ns: unsigned("StartInterval", check.start_interval)?,
+        retries: number("Retries", check.retries)?,
+    })
+}
+
+fn size(size: Option<&[usize]>) -> [u32; 2] {
+    let side = |index: usize| {
+        let side = size.and_then(|size| size.get(index)).copied();
+        side.and_then(|side| u16::try_from(side).ok())
+            .map_or(0, u32::from)
+    };
+    [side(0), side(1)]
+}
+
+fn unsigned(name: &str, value: Option<i64>) -> Result<u64> {
+    number(name, value)
+}
+
+fn number<T: TryFrom<i64> + Default>(name: &str, value: Option<i64>) -> Result<T> {
+    let Some(value) = value else {
+        return Ok(T::default());
+    };
+    T::try_from(value)
+        .map_err(|_| ApiError::bad_request(format!("invalid {name}: {value} is out of range")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn made(body: &Value) -> std::result::Result<ContainerSpec, String> {
+        let body: ContainerCreateBody = crate::api::body::parse(body.to_string().as_bytes())
+            .map_err(|error| error.message().to_owned())?;
+        spec("/web", body).map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn a_description_of_dockers_command_becomes_the_guests() {
+        let spec = made(&json!({
+            "Image": "nginx", "Cmd": ["-g", "x"], "Entrypoint": [""], "StopTimeout": -1,
+            "Volumes": {"/anonymous": {}, "/data": {}}, "Healthcheck": {"Test": ["CMD", "true"]},
+            "HostConfig": {
+                "Binds": ["/srv:/www:ro,z", "data:/data", "C:\\x:/c"],
+                "Tmpfs": {"/t": "size=1m"}, "PidsLimit": -1, "NetworkMode": "default",
+                "Mounts": [{"Type": "volume", "Source": "v", "Target": "/v", "VolumeOptions": {"NoCopy": true}}],
+                "PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "8080-8090"}], "53/UDP": [{"HostPort": ""}], "9/tcp": null},
+                "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3}
+            }
+        })).unwrap();
+        assert_eq!(
+            (&*spec.name, &*spec.network, spec.clear_entrypoint),
+            ("web", "bridge", true)
+        );
+        assert_eq!(spec.stop_timeout_seconds, Some(u32::MAX));
+        let mounts: Vec<_> = spec
+            .mounts
+            .iter()
+            .map(|mount| {
+                (
+                    mount.kind(),
+                    &*mount.host_source,
+                    &*mount.source,
+                    &*mount.target,
+                )
+            })
+            .collect();
+        assert_eq!(
+            mounts,
+            [
+                (Kind::Bind, "/srv", "", "/www"),
+                (Kind::Volume, "", "data", "/data"),
+                (Kind::Bind, "C:\\x", "", "/c"),
+                (Kind::Tmpfs, "", "", "/t"),
+                (Kind::Volume, "", "v", "/v"),
+                (Kind::Volume, "", "", "/anonymous"),
+            ]
+        );
+        assert!(spec.mounts[0].read_only && spec.mounts[4].no_copy);
+        let ports: Vec<_> = spec
+            .ports
+            .iter()
+            .map(|port| {
+                (
+                    port.container_port,
+                    &*port.protocol,
+                    port.host_port,
+                    port.host_port_last,
+                )
+            })
+            .collect();
+        assert_eq!(ports, [(53, "udp", 0, 0), (80, "tcp", 8080, 8090)]);
+        assert_eq!(
+            (&*spec.restart_policy, spec.restart_retries),
+            ("on-failure", 3)
+        );
+    }
+
+    #[test]
+    fn networks_keep_what_is_said_of_each() {
+        let of = |config: Value| {
+            let spec = made(&json!({"Image": "x", "HostConfig": config["h"], "NetworkingConfig": {"EndpointsConfig": config["e"]}})).unwrap();
+            (spec.network, spec.networks)
+        };
+        let (network, places) = of(json!({"h": {"NetworkMode": "front"}, "e": {"front": {}}}));
+        assert_eq!((&*network, places.len()), ("front", 0));
+        let (_, places) = of(json!({
+            "h": {"NetworkMode": "front", "Links": ["db:store"]},
+            "e": {"back": {"IPAMConfig": {"IPv4Address": "10.0.0.5"}}, "front": {"Aliases": ["w"]}}
+        }));
+        let names: Vec<_> = places.iter().map(|place| &*place.network).collect();
+        assert_eq!(names, ["front", "back"]);
+        assert_eq!(
+            (&*places[0].aliases[0], &*places[0].links[0]),
+            ("w", "db:store")
+        );
+        assert_eq!(places[1].ipv4_address, "10.0.0.5");
+        let (network, places) = of(json!({"h": {"NetworkMode": "host"}, "e": {"host": {}}}));
+        assert_eq!((&*network, places.len()), ("host", 0));
+    }
+
+    #[test]
+    fn what_is_not_here_is_refused_by_name() {
+        for (config, words) in [
+            (json!({"DeviceRequests": [{"Count": 1}]}), "DeviceRequests"),
+            (json!({"UsernsMode": "private"}), "UsernsMode"),
+            (
+                json!({"Binds": ["/var/run/docker.sock:/var/run/docker.sock"]}),
+                "do not reach",
+            ),
+            (json!({"Binds": [":/x"]}), "invalid volume specification"),
+            (
+                json!({"Binds": ["/x:relative"]}),
+                "invalid volume specification",
+            ),
+            (
+                json!({"Mounts": [{"Type": "npipe", "Target": "/x"}]}),
+                "npipe",
+            ),
+            (json!({"Memory": -1}), "Memory"),
+            (json!({"PortBindings": {"99999/tcp": []}}), "invalid port"),
+        ] {
+            let error = made(&json!({"Image": "x", "HostConfig": config})).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn missing_folders_of_short_binds_are_made() {
+        let body = json!({"HostConfig": {"Binds": ["/a:/b", "name:/c"], "Mounts": [
+            {"Type": "bind", "Source": "/no", "Target": "/d"},
+            {"Type": "bind", "Source": "/yes", "Target": "/e", "BindOptions": {"CreateMountpoint": true}}
+        ]}});
+        let body: ContainerCreateBody = serde_json::from_value(body).unwrap();
+        assert_eq!(folders(&body), [PathBuf::from("/a"), PathBuf::from("/yes")]);
+    }
+}

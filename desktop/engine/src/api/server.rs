@@ -1,0 +1,105 @@
+//! The HTTP server: connections, and what every answer carries.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Request, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tower::ServiceExt;
+use wherry_client::local::{Hangup, LocalListener, LocalStream};
+
+use super::{Api, router, version};
+
+/// How long a client may take for a request's head.
+const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The longest head of a request, bytes.
+const LONGEST_HEAD: usize = 256 * 1024;
+
+/// How long to wait where no connection can be accepted, for want of descriptors
+/// most likely.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// The version of Docker's engine whose behaviour this is.
+pub(super) const DOCKER: &str = "28.5.2";
+
+/// Serves the API on `listener` for ever.
+pub(crate) async fn serve(listener: LocalListener, api: Api) {
+    let router = router().with_state(api);
+    loop {
+        match listener.accept().await {
+            Ok(stream) => match stream.is_from_this_user() {
+                Ok(true) => match stream.hangup() {
+                    Ok(hangup) => {
+                        tokio::spawn(serve_connection(stream, hangup, router.clone()));
+                    }
+                    Err(error) => tracing::warn!(%error, "a Docker client cannot be served"),
+                },
+                Ok(false) => tracing::warn!("a Docker client of another user was turned away"),
+                Err(error) => tracing::warn!(%error, "cannot tell whose a Docker client is"),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "a Docker client could not be accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: LocalStream, hangup: Hangup, router: Router) {
+    let its = hangup.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(its.clone());
+        answer(router.clone(), request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(LONGEST_HEAD)
+        // A client may end its request's stream and still read the answer.
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    // A client that waits for an answer and goes is noticed by nothing else, for
+    // one that only ended its sending looks the same to a reader.
+    let served = tokio::select! {
+        served = connection => served,
+        () = hangup.wait() => return,
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a Docker client's connection ended");
+    }
+}
+
+async fn answer(router: Router, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+    tracing::debug!(method = %request.method(), path = request.uri().path(), "a Docker client asks");
+    let mut response = match version::split(request.uri()) {
+        Ok((version, uri)) => {
+            *request.uri_mut() = uri;
+            request.extensions_mut().insert(version);
+            let request = request.map(axum::body::Body::new);
+            match router.oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+        Err(error) => error.into_response(),
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        ("api-version", "1.51"),
+        ("docker-experimental", "false"),
+        ("ostype", "linux"),
+        (header::SERVER.as_str(), SERVER),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    Ok(response)
+}
+
+const SERVER: &str = concat!("Docker/28.5.2 (linux) Wherry/", env!("CARGO_PKG_VERSION"));
