@@ -17,6 +17,7 @@ mod registry;
 mod shares;
 mod streams;
 mod terminal;
+mod waking;
 
 use std::sync::{Arc, OnceLock};
 
@@ -54,6 +55,7 @@ fn main() {
         ("terminal", terminal::TESTS),
         ("ports", ports::TESTS),
         ("publishing", publishing::TESTS),
+        ("waking", waking::TESTS),
         ("shares", shares::TESTS),
         ("images", images::TESTS),
         ("lifecycle", lifecycle::TESTS),
