@@ -10,6 +10,7 @@ mod files;
 mod images;
 mod lifecycle;
 mod limits;
+mod networks;
 mod ports;
 mod power_cut;
 mod publishing;
@@ -56,6 +57,7 @@ fn main() {
         ("ports", ports::TESTS),
         ("publishing", publishing::TESTS),
         ("waking", waking::TESTS),
+        ("networks", networks::TESTS),
         ("shares", shares::TESTS),
         ("images", images::TESTS),
         ("lifecycle", lifecycle::TESTS),
@@ -76,6 +78,7 @@ fn main() {
     for &(name, test) in bad_input::ALONE
         .iter()
         .chain(lifecycle::ALONE)
+        .chain(networks::ALONE)
         .chain(failures::TESTS)
         .chain(power_cut::TESTS)
     {
