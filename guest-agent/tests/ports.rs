@@ -137,6 +137,7 @@ async fn a_stream_nobody_reads_holds_up_only_itself() {
     drop(blocked);
 }
 
+/// PITFALLS 5, of the agent.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_leave_no_descriptor_behind() {
     if not_root("connections_leave_no_descriptor") {

@@ -25,8 +25,12 @@ pub(crate) const NAMES: &[(&str, &str)] = &[
     ("traffic", "http_1"),
     ("traffic", "http_64"),
     ("traffic", "iperf_in"),
+    ("traffic", "iperf_in_64"),
     ("traffic", "iperf_out"),
+    ("traffic", "iperf_out_64"),
     ("traffic", "iperf_udp_in"),
+    ("traffic", "iperf_udp_out"),
+    ("traffic", "iperf_to_host"),
     ("images", "load"),
 ];
 

@@ -1,7 +1,7 @@
 //! Load of real programs on published ports, beside QEMU's own forwarding: wrk
 //! against nginx, and iperf3.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -12,9 +12,19 @@ use crate::figure::{Bound, Figure, median};
 
 const IMAGE: &str = "bench/load";
 
-/// nginx's port in the container, and iperf3's.
+/// The containers on a bridge and on the guest's own network.
+const OURS: &str = "load";
+const THEIRS: &str = "host-load";
+
+/// The host, as QEMU's user-mode network calls it.
+const HOST: &str = "10.0.2.2";
+
+/// nginx's port in the container, and iperf3's. There is a server for each run: what
+/// is left of a flood of datagrams when a run has ended would be taken by the same
+/// server for the beginning of the next one, which then waits for an answer in vain
+/// ("Resource temporarily unavailable").
 const HTTP: u16 = 8089;
-const IPERF: u16 = 5201;
+const IPERF: [u16; RUNS] = [5201, 5202, 5203];
 
 /// Seconds of one measurement.
 const SECONDS: &str = "3";
@@ -35,37 +45,34 @@ http {
     server { listen 8089; location / { return 200 \"a page that is as long as a small answer of an API\"; } }
 }
 END
-iperf3 -s -D
+for port in 5201 5202 5203; do iperf3 -s -D -p $port; done
 exec nginx -g 'daemon off;'";
 
 pub(crate) fn measure(engine: &Engine) -> anyhow::Result<Vec<Figure>> {
     let root = std::env::var("WHERRY_LOAD_ROOT").context("run this by `cargo xtask bench`")?;
     engine.succeed(&["import", &root, IMAGE])?;
-    let ours = (net::free_port()?, net::free_port()?);
-    let theirs = (net::free_port()?, net::free_port()?);
+    let ours = Ports::choose()?;
+    let theirs = Ports::choose()?;
     let run = ["busybox", "sh", "-c", SERVE];
-    let ports = [
-        format!("{}:{HTTP}", ours.0),
-        format!("{}:{IPERF}", ours.1),
-        format!("{}:{IPERF}/udp", ours.1),
-    ];
-    let [http, iperf, datagrams] = ports.each_ref().map(String::as_str);
-    let options = [
-        "run", "-d", "--name", "load", "-p", http, "-p", iperf, "-p", datagrams, IMAGE,
-    ];
+    let mut publish = vec![format!("{}:{HTTP}", ours.http)];
+    for (host, guest) in ours.iperf.iter().zip(IPERF) {
+        publish.push(format!("{host}:{guest}"));
+        publish.push(format!("{host}:{guest}/udp"));
+    }
+    let mut options = vec!["run", "-d", "--name", OURS];
+    options.extend(publish.iter().flat_map(|port| ["-p", port]));
+    options.push(IMAGE);
     engine.succeed(&[&options[..], &run].concat())?;
     // QEMU forwards to the guest's own address, so its servers are on that network.
-    let options = ["run", "-d", "--name", "host-load", "--net", "host", IMAGE];
+    let options = ["run", "-d", "--name", THEIRS, "--net", "host", IMAGE];
     engine.succeed(&[&options[..], &run].concat())?;
     let mut control = Control::connect(engine)?;
-    for (protocol, host, guest) in [
-        ("tcp", theirs.0, HTTP),
-        ("tcp", theirs.1, IPERF),
-        ("udp", theirs.1, IPERF),
-    ] {
-        control.forward(protocol, host, guest)?;
+    control.forward("tcp", theirs.http, HTTP)?;
+    for (host, guest) in theirs.iperf.into_iter().zip(IPERF) {
+        control.forward("tcp", host, guest)?;
+        control.forward("udp", host, guest)?;
     }
-    for port in [ours.0, theirs.0] {
+    for port in [ours.http, theirs.http] {
         wait::until("nginx", Duration::from_secs(60), || {
             let reply = net::request(port, b"GET / HTTP/1.0\r\n\r\n").unwrap_or_default();
             Ok(reply.ends_with(b"API"))
@@ -73,31 +80,100 @@ pub(crate) fn measure(engine: &Engine) -> anyhow::Result<Vec<Figure>> {
     }
     let mut figures = Vec::new();
     for (name, connections) in [("http_1", "1"), ("http_64", "64")] {
-        let rate = |port| repeated(|| wrk(port, connections));
-        figures.push(beside(
-            name,
-            "requests/s",
-            (rate(ours.0)?, rate(theirs.0)),
-            3.0,
-        ));
+        let rate = |port| repeated(|_| wrk(port, connections));
+        let rates = (rate(ours.http)?, rate(theirs.http));
+        figures.push(beside(name, "requests/s", rates));
     }
     for (name, options) in [
         ("iperf_in", &[][..]),
+        ("iperf_in_64", &["-P", "64"]),
         ("iperf_out", &["-R"]),
+        ("iperf_out_64", &["-R", "-P", "64"]),
         ("iperf_udp_in", &["-u", "-b", "0", "-l", "1400"]),
+        ("iperf_udp_out", &["-R", "-u", "-b", "0", "-l", "1400"]),
     ] {
-        let rate = |port| repeated(|| iperf3(port, options));
-        figures.push(beside(name, "MB/s", (rate(ours.1)?, rate(theirs.1)), 3.0));
+        let rate = |container, ports: &Ports| {
+            repeated(|run| {
+                ready(engine, container, IPERF[run])?;
+                iperf3(ports.iperf[run], options)
+            })
+        };
+        figures.push(beside(
+            name,
+            "MB/s",
+            (rate(OURS, &ours)?, rate(THEIRS, &theirs)),
+        ));
     }
-    engine.succeed(&["rm", "-f", "load", "host-load"])?;
+    figures.push(to_host(engine)?);
+    engine.succeed(&["rm", "-f", OURS, THEIRS])?;
     Ok(figures)
+}
+
+/// The host's ports.
+struct Ports {
+    http: u16,
+    iperf: [u16; RUNS],
+}
+
+impl Ports {
+    fn choose() -> anyhow::Result<Self> {
+        let mut iperf = [0; RUNS];
+        for port in &mut iperf {
+            *port = net::free_port()?;
+        }
+        Ok(Self {
+            http: net::free_port()?,
+            iperf,
+        })
+    }
+}
+
+/// Waits until a server listens: between two runs it closes its port for a moment.
+fn ready(engine: &Engine, container: &str, port: u16) -> anyhow::Result<()> {
+    wait::until("iperf3", Duration::from_secs(30), || {
+        let listening = ["exec", container, "busybox", "netstat", "-ltn"];
+        Ok(engine.succeed(&listening)?.contains(&format!(":::{port} ")))
+    })
+}
+
+/// Measures from containers towards a server on the host's loopback, beside one in
+/// the guest's own network, which is QEMU's user-mode one.
+fn to_host(engine: &Engine) -> anyhow::Result<Figure> {
+    let port = net::free_port()?.to_string();
+    let mut server = Command::new("iperf3")
+        .args(["-s", "-B", "127.0.0.1", "-p", &port])
+        .stdout(Stdio::null())
+        .spawn()
+        .context("cannot run iperf3")?;
+    let client = ["iperf3", "-c", HOST, "-J", "-t", SECONDS, "-p", &port];
+    let rate = |container: &str| {
+        repeated(|_| {
+            let exec = [&["exec", container][..], &client].concat();
+            // Its port is closed for a moment between two runs.
+            let mut printed = String::new();
+            wait::until("iperf3 on the host", Duration::from_secs(30), || {
+                let ran = engine.run(&exec)?;
+                printed = ran.stdout;
+                Ok(ran.code == 0)
+            })?;
+            received(&serde_json::from_str(&printed)?)
+        })
+    };
+    let rates = (rate(OURS), rate(THEIRS));
+    server.kill()?;
+    server.wait()?;
+    Ok(Figure::new(
+        "iperf_to_host",
+        (rates.0?, "MB/s"),
+        ("without a bridge", Some(rates.1?)),
+        ("none", Bound::ValueAtMost(f64::INFINITY)),
+    ))
 }
 
 fn beside(
     name: &'static str,
     unit: &'static str,
     (ours, theirs): (f64, anyhow::Result<f64>),
-    least: f64,
 ) -> Figure {
     // QEMU's forwarding resets some of many connections, and loses datagrams that
     // iperf3 waits for.
@@ -106,12 +182,12 @@ fn beside(
         name,
         (ours, unit),
         ("QEMU's hostfwd", theirs.ok()),
-        ("at least 3 times", Bound::RatioAtLeast(least)),
+        ("at least 3 times", Bound::RatioAtLeast(3.0)),
     )
 }
 
-fn repeated(mut action: impl FnMut() -> anyhow::Result<f64>) -> anyhow::Result<f64> {
-    let values = (0..RUNS).map(|_| action()).collect::<Result<_, _>>()?;
+fn repeated(mut action: impl FnMut(usize) -> anyhow::Result<f64>) -> anyhow::Result<f64> {
+    let values = (0..RUNS).map(&mut action).collect::<Result<_, _>>()?;
     Ok(median(values))
 }
 
@@ -136,8 +212,11 @@ fn wrk(port: u16, connections: &str) -> anyhow::Result<f64> {
 
 /// Returns what arrived, MB/s.
 fn iperf3(port: u16, options: &[&str]) -> anyhow::Result<f64> {
-    let output = Command::new("iperf3")
+    // One whose first datagrams are lost waits for ever.
+    let output = Command::new("timeout")
         .args([
+            "60",
+            "iperf3",
             "-c",
             "127.0.0.1",
             "-J",
@@ -149,17 +228,11 @@ fn iperf3(port: u16, options: &[&str]) -> anyhow::Result<f64> {
         .args(options)
         .output()
         .context("cannot run iperf3")?;
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    let end = &report["end"];
-    let sum = ["sum_received", "sum"]
-        .iter()
-        .find_map(|name| end[*name].as_object());
-    let sum = sum.with_context(|| format!("iperf3 says {report}"))?;
-    let rate = sum["bits_per_second"].as_f64().unwrap_or(0.0);
-    // Of datagrams the sum is what was sent.
-    let lost = sum
-        .get("lost_percent")
-        .and_then(serde_json::Value::as_f64)
-        .unwrap_or(0.0);
-    Ok(rate / 8e6 * (1.0 - lost / 100.0))
+    received(&serde_json::from_slice(&output.stdout)?)
+}
+
+/// Reads what arrived out of iperf3's report, MB/s.
+fn received(report: &serde_json::Value) -> anyhow::Result<f64> {
+    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64();
+    Ok(rate.with_context(|| format!("iperf3 says {report}"))? / 8e6)
 }

@@ -11,6 +11,7 @@ mod files;
 mod images;
 mod lifecycle;
 mod limits;
+mod networks;
 mod ports;
 mod power_cut;
 mod publishing;
@@ -18,6 +19,7 @@ mod registry;
 mod shares;
 mod streams;
 mod terminal;
+mod waking;
 
 use std::sync::{Arc, OnceLock};
 
@@ -55,6 +57,8 @@ fn main() {
         ("terminal", terminal::TESTS),
         ("ports", ports::TESTS),
         ("publishing", publishing::TESTS),
+        ("waking", waking::TESTS),
+        ("networks", networks::TESTS),
         ("shares", shares::TESTS),
         ("images", images::TESTS),
         ("lifecycle", lifecycle::TESTS),
@@ -76,6 +80,7 @@ fn main() {
     for &(name, test) in bad_input::ALONE
         .iter()
         .chain(lifecycle::ALONE)
+        .chain(networks::ALONE)
         .chain(failures::TESTS)
         .chain(power_cut::TESTS)
     {

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use anyhow::ensure;
-use wherry_tests::{Engine, IMAGE, net, process, wait};
+use wherry_tests::{Engine, IMAGE, net, process, server, wait};
 
 use crate::Shared;
 
@@ -13,6 +13,7 @@ pub(crate) const TESTS: &[(&str, Shared)] = &[
     ("a_web_server_answers_on_the_hosts_port", web_server),
     ("a_request_ended_early_gets_its_whole_reply", half_close),
     ("both_directions_carry_megabytes_at_once", both_directions),
+    ("a_reset_in_the_container_is_one_for_the_client", resets),
     ("a_taken_port_fails_the_start_by_name", taken),
     ("a_port_closes_when_the_container_stops", closes),
     ("a_port_that_is_left_out_is_chosen", chosen),
@@ -121,6 +122,36 @@ fn both_directions(engine: &Engine) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn resets(engine: &Engine) -> anyhow::Result<()> {
+    server::import(engine)?;
+    let ports = [net::free_port()?, net::free_port()?, net::free_port()?];
+    let [echo, reset, nobody] = ports;
+    let publish = [
+        format!("{echo}:5003"),
+        format!("{reset}:5007"),
+        format!("{nobody}:9"),
+    ];
+    let mut run = vec!["run", "-d", "--name", "resets"];
+    run.extend(publish.iter().flat_map(|port| ["-p", port]));
+    run.extend([server::IMAGE, "/server"]);
+    engine.succeed(&run)?;
+    wait::until("the server", Duration::from_secs(20), || {
+        Ok(net::request(echo, b"x")? == b"x")
+    })?;
+    for port in [reset, nobody] {
+        let mut stream = net::connect(port)?;
+        // Where nobody listens that may be known before.
+        let _ = stream.write_all(b"xy");
+        let ended = stream.read(&mut [0]);
+        ensure!(
+            matches!(&ended, Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset),
+            "port {port}: {ended:?}"
+        );
+    }
+    engine.succeed(&["rm", "-f", "resets"])?;
+    Ok(())
+}
+
 fn taken(engine: &Engine) -> anyhow::Result<()> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
@@ -174,7 +205,7 @@ fn chosen(engine: &Engine) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// PITFALLS 5.
+/// PITFALLS 5, of the machine process.
 fn no_leak(engine: &Engine) -> anyhow::Result<()> {
     const CONNECTIONS: usize = 10_000;
     let port = net::free_port()?;

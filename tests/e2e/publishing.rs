@@ -1,14 +1,10 @@
-//! Published ports: many of them, of datagrams, by themselves, and after whatever
-//! happens to the machine.
+//! Published ports: many of them, of datagrams, and by themselves.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use wherry_client::channel;
-use wherry_proto::v1::machine_client::MachineClient;
-use wherry_proto::v1::{PauseRequest, ResumeRequest};
 use wherry_tests::{Engine, IMAGE, net, process, server, wait};
 
 use crate::Shared;
@@ -25,24 +21,18 @@ pub(crate) const TESTS: &[(&str, Shared)] = &[
         host_network,
     ),
     ("a_thousand_idle_connections_leave_nothing_behind", idle),
-    (
-        "every_port_answers_after_a_pause_and_a_killed_wherryd",
-        returns,
-    ),
 ];
-
-/// How long a port may take to answer again.
-const AGAIN: Duration = Duration::from_secs(5);
 
 /// PITFALLS 12.
 fn range(engine: &Engine) -> anyhow::Result<()> {
-    const FIRST: u16 = 20_000;
-    const LAST: u16 = FIRST + 8191;
+    const PORTS: u16 = 8192;
+    let first = net::free_range(PORTS)?;
+    let last = first + (PORTS - 1);
     let begun = Instant::now();
     engine.succeed(&["run", "--rm", IMAGE, "true"])?;
     let without = begun.elapsed();
-    let ports = format!("{FIRST}-{LAST}:{FIRST}-{LAST}");
-    let serve = format!("nc -ll -p {FIRST} -e echo one & exec nc -ll -p {LAST} -e echo other");
+    let ports = format!("{first}-{last}:{first}-{last}");
+    let serve = format!("nc -ll -p {first} -e echo one & exec nc -ll -p {last} -e echo other");
     let begun = Instant::now();
     engine.succeed(&[
         "run", "-d", "--name", "wide", "-p", &ports, IMAGE, "sh", "-c", &serve,
@@ -50,19 +40,19 @@ fn range(engine: &Engine) -> anyhow::Result<()> {
     let elapsed = begun.elapsed();
     eprintln!("8192 ports: {elapsed:?}; a run without any: {without:?}");
     ensure!(elapsed < Duration::from_secs(3), "{elapsed:?}");
-    for (port, reply) in [(FIRST, "one\n"), (LAST, "other\n")] {
+    for (port, reply) in [(first, "one\n"), (last, "other\n")] {
         wait::until("the port", Duration::from_secs(20), || {
             Ok(net::request(port, b"").is_ok_and(|got| got == reply.as_bytes()))
         })?;
     }
     let shown = engine.succeed(&["ps", "--filter", "name=wide", "--format", "{{.Ports}}"])?;
     ensure!(
-        shown.contains(&format!("127.0.0.1:{FIRST}-{LAST}->{FIRST}-{LAST}/tcp")),
+        shown.contains(&format!("127.0.0.1:{first}-{last}->{first}-{last}/tcp")),
         "{shown}"
     );
     engine.succeed(&["rm", "-f", "wide"])?;
     wait::until("the closed ports", Duration::from_secs(10), || {
-        Ok(net::connect(FIRST).is_err() && net::connect(LAST).is_err())
+        Ok(net::connect(first).is_err() && net::connect(last).is_err())
     })
 }
 
@@ -110,6 +100,7 @@ fn datagrams(engine: &Engine) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// PITFALLS 13, of streams.
 fn all_exposed(engine: &Engine) -> anyhow::Result<()> {
     engine.succeed(&[
         "run", "-d", "-P", "--expose", "80", "--expose", "53/udp", "--name", "exposed", IMAGE,
@@ -131,6 +122,12 @@ fn all_exposed(engine: &Engine) -> anyhow::Result<()> {
         let page = net::request(port, b"GET / HTTP/1.0\r\n\r\n").unwrap_or_default();
         Ok(String::from_utf8_lossy(&page).contains("a page of the image"))
     })?;
+    // The same of IPv6.
+    let mut stream = std::net::TcpStream::connect((std::net::Ipv6Addr::LOCALHOST, port))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    ensure!(page.contains("a page of the image"), "{page}");
     engine.succeed(&["rm", "-f", "exposed"])?;
     Ok(())
 }
@@ -210,78 +207,4 @@ fn idle(engine: &Engine) -> anyhow::Result<()> {
     })?;
     engine.succeed(&["rm", "-f", "idle"])?;
     Ok(())
-}
-
-/// PITFALLS 7 and 9.
-fn returns(engine: &Engine) -> anyhow::Result<()> {
-    server::import(engine)?;
-    let ports = [net::free_port()?, net::free_port()?];
-    let (echo, datagrams) = (
-        format!("{}:5003", ports[0]),
-        format!("{}:5005/udp", ports[1]),
-    );
-    engine.succeed(&[
-        "run",
-        "-d",
-        "--name",
-        "returns",
-        "-p",
-        &echo,
-        "-p",
-        &datagrams,
-        server::IMAGE,
-        "/server",
-    ])?;
-    answers(ports, Duration::from_secs(20))?;
-    let mut standing = net::connect(ports[0])?;
-    standing.write_all(b"a")?;
-    standing.read_exact(&mut [0])?;
-
-    pause(engine, Duration::from_secs(3), || {
-        standing.write_all(b"b").map_err(Into::into)
-    })?;
-    answers(ports, AGAIN)?;
-    // What was sent meanwhile has arrived, and the connection goes on.
-    standing.read_exact(&mut [0])?;
-
-    let wherryd = engine.wherryd()?;
-    process::kill(wherryd)?;
-    answers(ports, AGAIN)?;
-    standing.write_all(b"c")?;
-    standing.read_exact(&mut [0])?;
-    engine.succeed(&["rm", "-f", "returns"])?;
-    wait::until("the closed port", Duration::from_secs(10), || {
-        Ok(net::connect(ports[0]).is_err())
-    })
-}
-
-fn answers([echo, datagrams]: [u16; 2], deadline: Duration) -> anyhow::Result<()> {
-    let client = UdpSocket::bind("127.0.0.1:0")?;
-    client.set_read_timeout(Some(Duration::from_millis(300)))?;
-    client.connect(("127.0.0.1", datagrams))?;
-    wait::until("the ports' answers", deadline, || {
-        client.send(b"?")?;
-        Ok(client.recv(&mut [0; 8]).is_ok()
-            && net::request(echo, b"x").is_ok_and(|reply| reply == b"x"))
-    })
-}
-
-/// Stops the machine's processors for a while.
-fn pause(
-    engine: &Engine,
-    time: Duration,
-    meanwhile: impl FnOnce() -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let socket = wherry_client::Home::at(engine.home())?.machine_socket();
-    runtime.block_on(async {
-        let mut machine = MachineClient::new(channel(&socket).await?);
-        machine.pause(PauseRequest {}).await?;
-        meanwhile()?;
-        std::thread::sleep(time);
-        machine.resume(ResumeRequest {}).await?;
-        Ok(())
-    })
 }

@@ -3,18 +3,26 @@
 //!
 //! Port 5001 counts what comes and says how much it was, 5002 sends
 //! as many bytes as an 8-byte number in little endian asks for, 5003 echoes, 5004
-//! closes at once. Of datagrams, 5005 echoes them behind the two bytes of the
+//! closes at once, 5006 tells the time in nanoseconds since 1970, 5007
+//! resets whoever sent it two bytes. Of datagrams, 5005 echoes them behind the two bytes of the
 //! client's port.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::thread;
+use std::time::UNIX_EPOCH;
 
 const CHUNK: usize = 256 << 10;
 
 fn main() {
-    let servers: [(u16, fn(TcpStream) -> std::io::Result<()>); 4] =
-        [(5001, count), (5002, send), (5003, echo), (5004, close)];
+    let servers: [(u16, fn(TcpStream) -> std::io::Result<()>); 6] = [
+        (5001, count),
+        (5002, send),
+        (5003, echo),
+        (5004, close),
+        (5006, time),
+        (5007, reset),
+    ];
     let threads: Vec<_> = servers
         .into_iter()
         .map(|(port, serve)| {
@@ -76,4 +84,15 @@ fn echo(mut stream: TcpStream) -> std::io::Result<()> {
 
 fn close(_: TcpStream) -> std::io::Result<()> {
     Ok(())
+}
+
+fn time(mut stream: TcpStream) -> std::io::Result<()> {
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+    write!(stream, "{}", now.as_nanos())
+}
+
+fn reset(mut stream: TcpStream) -> std::io::Result<()> {
+    while stream.peek(&mut [0; 2])? < 2 {}
+    // What is closed with something unread is reset, RFC 2525 (2.17).
+    stream.read_exact(&mut [0])
 }

@@ -118,7 +118,7 @@ fn place(wanted: &NetworkAttachment, place: &NetworkEndpoint) -> Value {
         "Aliases": or_null(wanted.aliases.is_empty(), json!(wanted.aliases)),
         "MacAddress": place.mac_address,
         "DriverOpts": null,
-        "GwPriority": 0,
+        "GwPriority": wanted.gateway_priority,
         "NetworkID": place.network,
         "EndpointID": place.endpoint,
         "Gateway": place.gateway,

@@ -10,6 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use super::error::Error;
 use super::mount::{MountSource, ResolvedMount, open_bind_source, pin};
+use super::network::Link;
 use super::record::{Paths, Record};
 use super::volume::Volumes;
 use super::{Places, chain, system};
@@ -175,6 +176,7 @@ fn full_name(record: &Record) -> String {
 pub(super) fn network_files(
     record: &Record,
     attachment: &Attachment,
+    links: &[Link],
     paths: &Paths,
 ) -> Result<Vec<MountPoint>, Error> {
     let invalid = |error| Error::Invalid(chain(&error));
@@ -183,11 +185,11 @@ pub(super) fn network_files(
         search: &record.spec.dns_search,
         options: &record.spec.dns_options,
     };
+    let mut hosts =
+        hosts(attachment, &full_name(record), &record.spec.extra_hosts).map_err(invalid)?;
+    hosts.extend(links.iter().map(|link| link.line() + "\n"));
     let files = [
-        (
-            "hosts",
-            hosts(attachment, &full_name(record), &record.spec.extra_hosts).map_err(invalid)?,
-        ),
+        ("hosts", hosts),
         (
             "resolv.conf",
             resolv_conf(attachment, resolver).map_err(invalid)?,

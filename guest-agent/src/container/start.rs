@@ -7,7 +7,7 @@ use wherry_proto::v1::{PortBinding, Resources};
 
 use super::error::Error;
 use super::exec::terminal_size;
-use super::network::network_error;
+use super::network::{Link, network_error};
 use super::record::{Record, Status, now};
 use super::root::{self, Root};
 use super::{
@@ -87,6 +87,7 @@ impl Containers {
         let record = container.record();
         let begun = std::time::Instant::now();
         let request = self.setup_request(&record)?;
+        let links = self.links(&record)?;
         let prepared = {
             let (containers, record, paths) =
                 (self.clone(), record.clone(), container.paths.clone());
@@ -116,15 +117,19 @@ impl Containers {
         let (mut prepared, shim) = (prepared?, shim?);
         let attachment = attachment.map_err(network_error)?;
         let prepared_at = begun.elapsed();
-        prepared
-            .mounts
-            .extend(root::network_files(&record, &attachment, &container.paths)?);
+        prepared.mounts.extend(root::network_files(
+            &record,
+            &attachment,
+            &links,
+            &container.paths,
+        )?);
         let network = match &attachment.netns {
             Some(path) => NetworkNamespace::Path(path.clone()),
             None => NetworkNamespace::Host,
         };
         prepared.mounts.extend(self.mode_mounts(container)?);
         let mut description = self.describe(&record, container.paths.root(), prepared, network);
+        add_variables(&mut description.env, &links, &record.name);
         description.pid = self.namespace(&record.spec.pid_mode, "pid")?;
         description.ipc = self.namespace(&record.spec.ipc_mode, "ipc")?;
         description.devices = isolation::devices(&record.spec)?;
@@ -184,6 +189,7 @@ impl Containers {
         container.phase.send_modify(|phase| phase.starts += 1);
         let joined = container.record().state.endpoints;
         self.publish_networks(container, "connect", &joined);
+        self.tell_linking(container);
         self.publish(container, "start", &[]);
         self.check_health(container);
         tracing::debug!(
@@ -284,6 +290,21 @@ impl Containers {
 
 fn is_given(limits: &Resources) -> bool {
     *limits != Resources::default()
+}
+
+/// Adds the variables of links, which those of the user and the image outdo.
+fn add_variables(environment: &mut Vec<String>, links: &[Link], name: &str) {
+    let known = |environment: &[String], variable: &str| {
+        let name = variable.split('=').next();
+        environment
+            .iter()
+            .any(|other| other.split('=').next() == name)
+    };
+    for variable in links.iter().flat_map(|link| link.variables(name)) {
+        if !known(environment, &variable) {
+            environment.push(variable);
+        }
+    }
 }
 
 /// Notes the ports of a container that started before they were bound.

@@ -13,6 +13,8 @@ pub(super) struct CommandLine {
     pub(super) time: Option<i64>,
     /// What `serve` logs, as in its `WHERRY_LOG`.
     pub(super) log: Option<String>,
+    /// The host's networks, as in the `WHERRY_HOST_ROUTES` of `serve`.
+    pub(super) host_routes: Option<String>,
 }
 
 impl CommandLine {
@@ -27,6 +29,7 @@ impl CommandLine {
             shares: Vec::new(),
             time: None,
             log: None,
+            host_routes: None,
         };
         for word in text.split_ascii_whitespace() {
             if let Some(value) = word.strip_prefix("wherry.data=") {
@@ -35,6 +38,8 @@ impl CommandLine {
                 line.time = value.parse().ok();
             } else if let Some(value) = word.strip_prefix("wherry.log=") {
                 line.log = Some(value.to_owned());
+            } else if let Some(value) = word.strip_prefix("wherry.host_routes=") {
+                line.host_routes = Some(value.to_owned());
             } else if let Some(value) = word.strip_prefix("wherry.shares=") {
                 line.shares.extend(value.split(',').filter_map(share));
             }
@@ -91,10 +96,14 @@ mod tests {
     #[test]
     fn shares_are_decoded() {
         let line = CommandLine::parse(
-            "quiet panic=-1 wherry.shares=share0:/mnt/host/home/a%20b,share1:%2Fmnt%2Fhost%2Ftmp wherry.time=17\n",
+            "quiet panic=-1 wherry.shares=share0:/mnt/host/home/a%20b,share1:%2Fmnt%2Fhost%2Ftmp wherry.time=17 wherry.host_routes=10.8.0.0/16,192.168.1.0/24\n",
         );
         assert_eq!(line.data, PathBuf::from("/dev/vda"));
         assert_eq!(line.time, Some(17));
+        assert_eq!(
+            line.host_routes.as_deref(),
+            Some("10.8.0.0/16,192.168.1.0/24")
+        );
         assert_eq!(
             line.shares,
             [

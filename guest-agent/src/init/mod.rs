@@ -48,5 +48,5 @@ fn boot() {
     }
     mounts::shares(&command_line.shares);
     let cgroup = mounts::cgroup();
-    supervise::run(cgroup.as_deref(), command_line.log.as_deref());
+    supervise::run(cgroup.as_deref(), &command_line);
 }

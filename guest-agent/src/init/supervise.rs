@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
+use super::command_line::CommandLine;
 use super::console::say;
 use super::mounts::DATA;
 
@@ -42,13 +43,13 @@ pub(super) fn block_signals() {
 
 /// Supervises until something asks to power off: SIGTERM from `serve`, or
 /// SIGPWR or SIGINT from the kernel.
-pub(super) fn run(cgroup: Option<&Path>, log: Option<&str>) {
+pub(super) fn run(cgroup: Option<&Path>, command_line: &CommandLine) {
     let mut serve: Option<(i32, Instant)> = None;
     let mut pause = Duration::ZERO;
     let mut due = Instant::now();
     loop {
         if serve.is_none() && Instant::now() >= due {
-            match start(cgroup, log) {
+            match start(cgroup, command_line) {
                 Ok(pid) => serve = Some((pid, Instant::now())),
                 Err(error) => {
                     say(&format!("init: cannot start serve: {error}"));
@@ -125,7 +126,7 @@ fn wait_for_signal(timeout: Option<Duration>) -> Option<i32> {
     (signal > 0).then_some(signal)
 }
 
-fn start(cgroup: Option<&Path>, log: Option<&str>) -> std::io::Result<i32> {
+fn start(cgroup: Option<&Path>, command_line: &CommandLine) -> std::io::Result<i32> {
     let processes = cgroup.map(|path| {
         OpenOptions::new()
             .write(true)
@@ -150,8 +151,11 @@ fn start(cgroup: Option<&Path>, log: Option<&str>) -> std::io::Result<i32> {
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         )
         .current_dir("/");
-    if let Some(log) = log {
+    if let Some(log) = &command_line.log {
         command.env("WHERRY_LOG", log);
+    }
+    if let Some(routes) = &command_line.host_routes {
+        command.env("WHERRY_HOST_ROUTES", routes);
     }
     // SAFETY: only system calls between fork and exec.
     unsafe {

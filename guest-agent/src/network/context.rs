@@ -14,6 +14,7 @@ use super::options::Options;
 use super::pool::AddressPool;
 use super::record::{Record, RecordFolder};
 use super::resolver::Resolver;
+use super::settled::settled;
 
 /// What all drivers share.
 #[derive(Debug)]
@@ -94,13 +95,15 @@ impl Drop for Turn<'_> {
 
 impl Context {
     /// Reads the networks, and the records that an earlier process left.
-    pub(super) fn open(options: Options) -> Result<Self, NetworkError> {
+    pub(super) fn open(mut options: Options) -> Result<Self, NetworkError> {
         let folder = RecordFolder::open(options.run.join("network"))?;
         let definitions = DefinitionFolder::open(options.root.join("networks"))?;
         let mut state = State::default();
         if let Some(bridge) = &options.bridge {
-            state.add(Definition::default_bridge(bridge));
             let (found, damaged) = definitions.read_all()?;
+            let bridge = settled(&options, bridge, &found)?;
+            state.add(Definition::default_bridge(&bridge));
+            options.bridge = Some(bridge);
             for (path, problem) in damaged {
                 tracing::error!(path = %path.display(), "cannot use the record of a network: {problem}");
             }

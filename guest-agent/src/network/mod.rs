@@ -7,6 +7,7 @@
 //! a namespace does so on a thread of its own, which ends there.
 
 mod address;
+mod attachment;
 mod bridge;
 mod change;
 mod check;
@@ -28,6 +29,7 @@ mod prefix;
 mod record;
 mod resolver;
 mod service;
+mod settled;
 mod uplink;
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub(crate) struct EndpointRequest {
     pub ipv6: Option<Ipv6Addr>,
     /// The hardware address it must have.
     pub mac: Option<[u8; 6]>,
+    /// The network with the highest is the way out; of equals the first.
+    pub gateway_priority: i32,
 }
 
 /// What a container got.

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::Subnet;
+use super::{Prefix, Subnet};
 
 /// QEMU's user-mode network: the guest's address.
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
@@ -52,6 +52,8 @@ pub(crate) struct Options {
     pub uplink: Uplink,
     /// The bridge; none where containers can only have the networks host and none.
     pub bridge: Option<BridgeOptions>,
+    /// The host's networks, which the default bridge makes way for.
+    pub avoided: Vec<Prefix>,
     /// The address that `host.docker.internal` stands for.
     pub host_address: Ipv4Addr,
     /// The name servers that queries for other names go to, in order.
@@ -74,6 +76,7 @@ impl Options {
                 subnet: Subnet::new(Ipv4Addr::new(172, 17, 0, 0), 16),
                 table: "wherry".to_owned(),
             }),
+            avoided: Vec::new(),
             host_address: HOST,
             upstream: vec![SocketAddr::from((NAME_SERVER, 53))],
         }
@@ -89,6 +92,7 @@ impl Options {
             root: root.into(),
             run: run.into(),
             uplink: Uplink::Untouched,
+            avoided: Vec::new(),
             host_address: subnet.gateway(),
             bridge: Some(BridgeOptions {
                 interface: "wherry0".to_owned(),

@@ -18,8 +18,7 @@ pub(super) struct Record {
     pub(super) mode: NetworkMode,
     /// The names it answers to, in lower case.
     pub(super) names: Vec<String>,
-    /// Where it is on bridge networks, in the order of its interfaces' gateways:
-    /// the first that is not internal is its way out.
+    /// Where it is on bridge networks; see [`Endpoint::gateway_priority`].
     #[serde(default)]
     pub(super) endpoints: Vec<Endpoint>,
     /// Names of its own for other containers: alias and name.
@@ -52,6 +51,9 @@ pub(super) struct Endpoint {
     pub(super) mac: [u8; 6],
     /// The names it has on this network alone, in lower case.
     pub(super) aliases: Vec<String>,
+    /// The container's way out is by the endpoint with the highest.
+    #[serde(default)]
+    pub(super) gateway_priority: i32,
 }
 
 impl Endpoint {

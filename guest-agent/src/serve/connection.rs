@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::time::Sleep;
 use tonic::transport::server::Connected;
 
@@ -42,7 +42,7 @@ impl Connection {
     /// Takes no bytes; what the other side sent before still can be read.
     pub(crate) async fn closed(&self) {
         loop {
-            let Ok(mut guard) = self.socket.ready(tokio::io::Interest::READABLE).await else {
+            let Ok(mut guard) = self.socket.ready(Interest::READABLE).await else {
                 return;
             };
             // Also set by a half-close, which no client of ours does before
@@ -61,6 +61,47 @@ impl Connection {
                 Ok(_) => guard.clear_ready(),
             }
         }
+    }
+
+    /// Reads what is there, and waits for it where there is nothing. Returns how many
+    /// bytes, 0 at the end.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    pub(crate) async fn read_some(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let received = self
+                .socket
+                .async_io(Interest::READABLE, |_| self.receive(buffer, 0));
+            match received.await {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                received => return received,
+            }
+        }
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket; it may have taken a part then.
+    pub(crate) async fn write_whole(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let sent = self
+                .socket
+                .async_io(Interest::WRITABLE, |_| self.send(bytes));
+            match sent.await {
+                Ok(length) => bytes = &bytes[length..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // As in `poll_write`.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    tokio::time::sleep(NO_BUFFER_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn receive(&self, buffer: &mut [u8], flags: i32) -> io::Result<usize> {

@@ -30,7 +30,7 @@ use crate::container::{Containers, Places};
 use crate::event::Events;
 use crate::image::Store;
 use crate::listening::Listening;
-use crate::network::{Network, Options as NetworkOptions};
+use crate::network::{Network, Options as NetworkOptions, Prefix};
 use crate::registry::Pulls;
 use listener::Listener;
 use options::{Listen, Options};
@@ -190,9 +190,22 @@ fn network_options(options: &Options) -> NetworkOptions {
     let (root, run) = (&options.root, &options.run);
     match (&options.listen, options.network) {
         (_, false) => NetworkOptions::without_bridge(root, run),
-        (Listen::Vsock, true) => NetworkOptions::guest(root, run),
+        (Listen::Vsock, true) => NetworkOptions {
+            avoided: host_routes(),
+            ..NetworkOptions::guest(root, run)
+        },
         (Listen::Unix(_), true) => NetworkOptions::process(root, run),
     }
+}
+
+/// Returns the host's networks, which `init` knows from the kernel's command line.
+/// What cannot be read counts as not given.
+fn host_routes() -> Vec<Prefix> {
+    let routes = std::env::var("WHERRY_HOST_ROUTES").unwrap_or_default();
+    routes
+        .split(',')
+        .filter_map(|route| route.parse().ok())
+        .collect()
 }
 
 /// Returns the address under which the host's loopback is reached: a plain

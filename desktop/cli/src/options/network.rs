@@ -10,7 +10,7 @@ use crate::failure::Failure;
 #[derive(clap::Args, Debug)]
 pub(crate) struct NetworkOptions {
     /// A network, or bridge, host, none or container:NAME; with fields:
-    /// name=front,alias=web,ip=10.10.0.5,ip6=ADDRESS,mac-address=MAC
+    /// name=front,alias=web,ip=10.10.0.5,ip6=ADDRESS,mac-address=MAC,gw-priority=1
     #[arg(long, visible_alias = "net", value_name = "NETWORK", value_parser = parse_network)]
     network: Vec<NetworkAttachment>,
 
@@ -57,6 +57,7 @@ impl NetworkOptions {
             ipv6_address: self.ip6.map_or_else(String::new, |ip| ip.to_string()),
             mac_address: self.mac_address.clone().unwrap_or_default(),
             links: self.link.clone(),
+            gateway_priority: 0,
         };
         if beside != NetworkAttachment::default() {
             if networks.is_empty() {
@@ -158,10 +159,15 @@ fn parse_network(text: &str) -> Result<NetworkAttachment, String> {
                     .to_string();
             }
             "mac-address" => value.clone_into(&mut attachment.mac_address),
+            "gw-priority" => {
+                attachment.gateway_priority = value
+                    .parse()
+                    .map_err(|_| format!("invalid gw-priority {value:?}: give a whole number"))?;
+            }
             "link" => attachment.links.push(value.to_owned()),
             other => {
                 return Err(format!(
-                    "invalid field key {other}: the fields are name, alias, ip, ip6, mac-address and link"
+                    "invalid field key {other}: the fields are name, alias, ip, ip6, mac-address, gw-priority and link"
                 ));
             }
         }
@@ -198,7 +204,7 @@ mod tests {
         let plain = spec("--net host").unwrap();
         assert_eq!((plain.network.as_str(), plain.networks.len()), ("host", 0));
         assert_eq!(spec("").unwrap(), ContainerSpec::default());
-        let several = spec("--network name=a,alias=x,alias=y,ip=10.0.0.5 --network b --ip6 fd00::5 --link db:store").unwrap();
+        let several = spec("--network name=a,alias=x,alias=y,ip=10.0.0.5 --network name=b,gw-priority=-3 --ip6 fd00::5 --link db:store").unwrap();
         assert_eq!(several.network, "a");
         let [a, b] = several.networks.as_slice() else {
             panic!("{several:?}");
@@ -211,7 +217,7 @@ mod tests {
             (a.ipv6_address.as_str(), a.links.join(",")),
             ("fd00::5", "db:store".to_owned())
         );
-        assert_eq!(b.network, "b");
+        assert_eq!((b.network.as_str(), b.gateway_priority), ("b", -3));
         assert_eq!(spec("--net-alias w").unwrap().networks[0].network, "bridge");
     }
 
@@ -229,6 +235,7 @@ mod tests {
             ("--network alias=x", "must be specified"),
             ("--network name=a,ip=x", "no IP address"),
             ("--network name=a,colour=x", "invalid field key colour"),
+            ("--network name=a,gw-priority=x", "invalid gw-priority"),
             ("--ip 10.0.0", "invalid"),
         ] {
             let error = spec(line).unwrap_err();

@@ -9,6 +9,7 @@ use wherry_client::{GuestImage, Home, Settings, find_guest_image};
 use super::board::console_log;
 use super::{MachineError, disk};
 use crate::daemon::shares::below_host_mount;
+use crate::platform;
 use crate::vm::{Disk, Kind, Options, Share, VmDescription};
 
 /// What the kernel is told where the guest image says nothing else: its own
@@ -17,6 +18,10 @@ const KERNEL_WORDS: &str = "console=ttyS0 quiet panic=-1";
 
 /// The environment variable with arguments that QEMU gets beside its own.
 const QEMU_ARGUMENTS: &str = "WHERRY_QEMU_ARGUMENTS";
+
+/// Networks of the host that the guest is told of at most: the kernel takes a line
+/// of 2 KiB.
+const MOST_ROUTES: usize = 32;
 
 /// The machine that the settings of a home folder describe.
 #[derive(Clone, Debug)]
@@ -69,7 +74,12 @@ impl MachineConfig {
         Ok(VmDescription {
             kernel: self.image.kernel(),
             initramfs: self.image.initramfs(),
-            command_line: command_line(&self.kernel_words(), &self.shares, SystemTime::now())?,
+            command_line: command_line(
+                &self.kernel_words(),
+                &self.shares,
+                &platform::routes(),
+                SystemTime::now(),
+            )?,
             cpus: self.settings.cpus,
             memory: self.settings.memory,
             disks: vec![Disk {
@@ -114,7 +124,12 @@ fn shares(folders: &[PathBuf]) -> Vec<Share> {
         .collect()
 }
 
-fn command_line(words: &str, shares: &[Share], now: SystemTime) -> Result<String, MachineError> {
+fn command_line(
+    words: &str,
+    shares: &[Share],
+    routes: &[String],
+    now: SystemTime,
+) -> Result<String, MachineError> {
     let mut line = words.to_owned();
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     // Writing to a String does not fail.
@@ -124,7 +139,25 @@ fn command_line(words: &str, shares: &[Share], now: SystemTime) -> Result<String
         let before = if index == 0 { " wherry.shares=" } else { "," };
         let _ = write!(line, "{before}{}:{}", share.tag, percent_encode(&guest));
     }
+    // The guest's default network is one of IPv4.
+    let mut routes: Vec<_> = routes.iter().filter(|route| !route.contains(':')).collect();
+    // The widest first, where not all have room.
+    routes.sort_by_key(|route| prefix_length(route));
+    for (index, route) in routes.into_iter().take(MOST_ROUTES).enumerate() {
+        let before = if index == 0 {
+            " wherry.host_routes="
+        } else {
+            ","
+        };
+        let _ = write!(line, "{before}{route}");
+    }
     Ok(line)
+}
+
+/// Returns the last number of "10.8.0.0/16".
+fn prefix_length(route: &str) -> u8 {
+    let length = route.rsplit_once('/').map(|(_, length)| length.parse());
+    length.and_then(Result::ok).unwrap_or(u8::MAX)
 }
 
 fn guest_path(folder: &Path) -> Result<String, MachineError> {
@@ -166,10 +199,12 @@ mod tests {
             },
         ];
         let now = UNIX_EPOCH + Duration::from_nanos(17);
+        let routes = ["192.0.2.0/24", "10.8.0.0/16", "fd00::/64"].map(str::to_owned);
         assert_eq!(
-            command_line("quiet", &shares, now).unwrap(),
+            command_line("quiet", &shares, &routes, now).unwrap(),
             "quiet wherry.data=/dev/vda wherry.time=17 \
-             wherry.shares=share0:/mnt/host/home/a%20b%2Cc,share1:/mnt/host/tmp"
+             wherry.shares=share0:/mnt/host/home/a%20b%2Cc,share1:/mnt/host/tmp \
+             wherry.host_routes=10.8.0.0/16,192.0.2.0/24"
         );
     }
 

@@ -1,11 +1,15 @@
 //! Networks with regard to the containers that have them. The messages are
 //! Docker's.
 
+mod describe;
 mod files;
+mod links;
+mod moves;
 mod service;
 mod unlink;
 mod wanted;
 
+pub(super) use links::Link;
 pub(super) use wanted::{mode, names};
 
 use super::chain;

@@ -23,8 +23,10 @@ pub(in crate::container) fn mode(network: &str) -> NetworkMode {
     }
 }
 
-/// Splits "CONTAINER:ALIAS"; without an alias it is the container's own name.
+/// Splits "CONTAINER:ALIAS", where Docker writes "/CONTAINER" too; without an
+/// alias it is the container's own name.
 pub(super) fn link(text: &str) -> (&str, &str) {
+    let text = text.strip_prefix('/').unwrap_or(text);
     let (container, alias) = text.split_once(':').unwrap_or((text, text));
     (container, alias)
 }
@@ -62,6 +64,7 @@ impl Containers {
                 ));
             }
             if let Some(given) = spec.networks.first() {
+                check_unlinked(given, mode)?;
                 check_unaddressed(given)?;
             }
             spec.networks.clear();
@@ -150,6 +153,7 @@ impl Containers {
             network: attachment.network.clone(),
             aliases: attachment.aliases.clone(),
             links,
+            gateway_priority: attachment.gateway_priority,
             ipv4: given(ipv4)
                 .then(|| ipv4.parse().map_err(|_| address("IPv4", ipv4)))
                 .transpose()?,
@@ -193,11 +197,25 @@ pub(in crate::container) fn names(record: &Record) -> Vec<String> {
     vec![record.name.clone(), record.hostname.clone()]
 }
 
+/// Refuses links for a container that shares another network.
+fn check_unlinked(attachment: &NetworkAttachment, mode: &NetworkMode) -> Result<(), Error> {
+    let kind = match mode {
+        _ if attachment.links.is_empty() => return Ok(()),
+        NetworkMode::Host => "host type networking",
+        NetworkMode::Container(_) => "container type network",
+        NetworkMode::None | NetworkMode::Bridge => return Ok(()),
+    };
+    Err(Error::Invalid(format!(
+        "conflicting options: {kind} can't be used with links. This would result in undefined behavior"
+    )))
+}
+
 /// Refuses settings of a place on a network for a container that has none.
 fn check_unaddressed(attachment: &NetworkAttachment) -> Result<(), Error> {
     let plain = NetworkAttachment {
         network: attachment.network.clone(),
         links: attachment.links.clone(),
+        gateway_priority: attachment.gateway_priority,
         ..NetworkAttachment::default()
     };
     if *attachment == plain {

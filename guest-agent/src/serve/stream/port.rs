@@ -7,19 +7,14 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tonic::Status;
-use wherry_proto::frame::{
-    HEADER_LENGTH, Kind, decode_header, encode_header, read_frame, write_frame,
-};
+use wherry_proto::frame::{HEADER_LENGTH, Kind, decode_header, encode_header, write_frame};
 use wherry_proto::v1::PortStream;
 
-use super::{Agent, Connection, accept, refuse};
+use super::{Agent, Connection, accept, datagrams, refuse};
 use crate::container::{Container, Status as ContainerStatus};
 
 /// Bytes on their way in one direction of one connection.
 const BUFFER: usize = 64 * 1024;
-
-/// The largest datagram, bytes.
-const DATAGRAM: usize = 65_535;
 
 /// Connects to a container's port and copies until both sides are done.
 pub(super) async fn serve(
@@ -79,7 +74,7 @@ pub(super) async fn serve(
             match connected {
                 Ok(socket) => {
                     accept(&mut connection).await?;
-                    udp(connection, socket).await
+                    datagrams::carry(&connection, &socket).await
                 }
                 Err(status) => refuse(&mut connection, &status).await,
             }
@@ -195,37 +190,5 @@ async fn container_to_host(
         }
         buffer[..HEADER_LENGTH].copy_from_slice(&encode_header(Kind::Data, length as u32));
         host.write_all(&buffer[..HEADER_LENGTH + length]).await?;
-    }
-}
-
-/// Passes datagrams, one a frame, until the host ends the flow.
-async fn udp(connection: Connection, socket: UdpSocket) -> io::Result<()> {
-    let (mut from_host, mut to_host) = tokio::io::split(connection);
-    let inwards = async {
-        loop {
-            match read_frame(&mut from_host).await {
-                Ok(Some(frame)) if frame.kind == Kind::Data => {
-                    // Datagrams may be lost, and nobody may listen yet.
-                    let _ = socket.send(&frame.payload).await;
-                }
-                Ok(_) => return Ok(()),
-                Err(error) => return Err(io::Error::other(error)),
-            }
-        }
-    };
-    let outwards = async {
-        let mut buffer = vec![0; DATAGRAM];
-        loop {
-            match socket.recv(&mut buffer).await {
-                Ok(length) => write_frame(&mut to_host, Kind::Data, &buffer[..length]).await?,
-                // What an earlier datagram met, told by the kernel.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                Err(error) => return Err(error),
-            }
-        }
-    };
-    tokio::select! {
-        ended = inwards => ended,
-        ended = outwards => ended,
     }
 }

@@ -30,6 +30,16 @@ pub(super) struct Connect {
     /// Give the container a name of its own for another
     #[arg(long, value_name = "CONTAINER[:ALIAS]")]
     link: Vec<String>,
+
+    /// Go out by the network with the highest number, by default 0
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0,
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
+    gw_priority: i32,
 }
 
 impl Connect {
@@ -42,6 +52,7 @@ impl Connect {
             ipv6_address: self.ip6.map_or_else(String::new, |ip| ip.to_string()),
             mac_address: String::new(),
             links: self.link,
+            gateway_priority: self.gw_priority,
         };
         let request = ConnectNetworkRequest {
             container: self.container,
