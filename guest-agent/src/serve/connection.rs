@@ -90,7 +90,7 @@ impl Connection {
         while !bytes.is_empty() {
             let sent = self
                 .socket
-                .async_io(Interest::WRITABLE, |_| self.send(bytes));
+                .async_io(Interest::WRITABLE, |socket| send(socket, bytes));
             match sent.await {
                 Ok(length) => bytes = &bytes[length..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

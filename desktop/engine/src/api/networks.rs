@@ -147,6 +147,9 @@ pub(super) fn attachment(network: String, settings: EndpointSettings) -> Network
         ipv6_address: addresses.ipv6_address.unwrap_or_default(),
         mac_address: settings.mac_address.unwrap_or_default(),
         links: settings.links.unwrap_or_default(),
+        // What is beyond has the highest there is.
+        gateway_priority: i32::try_from(settings.gw_priority.unwrap_or_default())
+            .unwrap_or(i32::MAX),
     }
 }
 

@@ -12,8 +12,9 @@ use wherry_proto::v1::container::Status;
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::{
     CreateContainerRequest, KillContainerRequest, PauseContainerRequest, PruneContainersRequest,
-    RemoveContainerRequest, RenameContainerRequest, ResizeRequest, RestartContainerRequest,
-    StartContainerRequest, StopContainerRequest, UnpauseContainerRequest, UpdateContainerRequest,
+    RemoveContainerRequest, RemoveLinkRequest, RenameContainerRequest, ResizeRequest,
+    RestartContainerRequest, StartContainerRequest, StopContainerRequest, UnpauseContainerRequest,
+    UpdateContainerRequest,
 };
 
 use super::create;
@@ -162,9 +163,9 @@ pub(super) async fn remove(
 ) -> Result<StatusCode> {
     let query = Query::of(&uri);
     if query.flag("link") {
-        return Err(ApiError::not_implemented(
-            "links are names on a network here, and go with it",
-        ));
+        let request = RemoveLinkRequest { link: container };
+        api.containers().await?.remove_link(request).await?;
+        return Ok(StatusCode::NO_CONTENT);
     }
     let request = RemoveContainerRequest {
         container,

@@ -1,5 +1,6 @@
 //! What containers are: the list, inspect, processes and changes.
 
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 use axum::Json;
@@ -7,13 +8,13 @@ use axum::extract::State;
 use http::Uri;
 use regex::{Regex, RegexBuilder};
 use serde_json::{Value, json};
+use tonic::transport::Channel;
 use wherry_docker::{container as shape, reference};
 use wherry_proto::v1::container::Status;
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::file_change::Kind;
-use wherry_proto::v1::system_client::SystemClient;
 use wherry_proto::v1::{
-    Container, DiffRequest, DiskUsageRequest, ListContainersRequest, TopRequest,
+    Container, ContainerSize, DiffRequest, ListContainersRequest, SizesRequest, TopRequest,
 };
 
 use crate::api::Api;
@@ -69,37 +70,43 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Value>
             .map(created_ns)
     };
     let (before, since) = (bound("before"), bound("since"));
-    let sizes = if query.flag("size") {
-        let usage = SystemClient::new(guest)
-            .disk_usage(DiskUsageRequest {})
-            .await?;
-        usage.into_inner().containers
-    } else {
-        Vec::new()
-    };
     let now = SystemTime::now();
-    let rows = containers
+    let chosen: Vec<&Container> = containers
         .iter()
         .filter(|container| all || shape::is_running(container))
         .filter(|container| before.is_none_or(|time| created_ns(container) < time))
         .filter(|container| since.is_none_or(|time| created_ns(container) > time))
         .filter(|container| matches(container, &filters))
         .take(limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX))
-        .map(|container| {
-            let mut row = shape::summary(container, now);
-            let is_this = |usage: &&wherry_proto::v1::ContainerUsage| {
-                usage
-                    .container
-                    .as_ref()
-                    .is_some_and(|other| other.id == container.id)
-            };
-            if let Some(usage) = sizes.iter().find(is_this) {
-                row["SizeRw"] = usage.size.into();
-                row["SizeRootFs"] = usage.size.into();
-            }
-            row
-        });
+        .collect();
+    let sizes = if query.flag("size") {
+        let ids = chosen.iter().map(|container| container.id.clone());
+        sizes(guest, ids.collect()).await?
+    } else {
+        HashMap::new()
+    };
+    let rows = chosen.into_iter().map(|container| {
+        let mut row = shape::summary(container, now);
+        if let Some(size) = sizes.get(&container.id) {
+            add_size(&mut row, size);
+        }
+        row
+    });
     Ok(Json(rows.collect()))
+}
+
+/// Asks how much containers have written; returns it by their ids.
+async fn sizes(guest: Channel, containers: Vec<String>) -> Result<HashMap<String, ContainerSize>> {
+    let sizes = ContainersClient::new(guest)
+        .sizes(SizesRequest { containers })
+        .await?;
+    let sizes = sizes.into_inner().sizes.into_iter();
+    Ok(sizes.map(|size| (size.container.clone(), size)).collect())
+}
+
+fn add_size(shape: &mut Value, size: &ContainerSize) {
+    shape["SizeRw"] = size.written.into();
+    shape["SizeRootFs"] = size.root.into();
 }
 
 fn created_ns(container: &Container) -> i128 {
@@ -183,19 +190,8 @@ pub(super) async fn inspect(
     let container = super::inspect(&guest, &name).await?;
     let mut value = shape::inspect(&container);
     if Query::of(&uri).flag("size") {
-        let usage = SystemClient::new(guest)
-            .disk_usage(DiskUsageRequest {})
-            .await?
-            .into_inner();
-        let found = usage.containers.iter().find(|usage| {
-            usage
-                .container
-                .as_ref()
-                .is_some_and(|other| other.id == container.id)
-        });
-        let size = found.map_or(0, |usage| usage.size);
-        value["SizeRw"] = size.into();
-        value["SizeRootFs"] = size.into();
+        let sizes = sizes(guest, vec![container.id]).await?;
+        sizes.values().for_each(|size| add_size(&mut value, size));
     }
     Ok(Json(value))
 }

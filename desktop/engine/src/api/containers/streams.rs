@@ -100,6 +100,7 @@ pub(super) async fn logs(
         stderr,
         follow: query.flag("follow"),
         timestamps: query.flag("timestamps"),
+        details: query.flag("details"),
         tail,
         since_ns,
         until_ns,
