@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[(&str, Alone)] = &[
     ("two_engines_run_side_by_side", side_by_side),
     ("a_full_disk_is_told_and_loses_nothing", full_disk),
     ("containers_survive_the_agent", killed_agent),
+    ("a_replaced_program_starts_the_machine_again", replaced),
 ];
 
 fn killed_hypervisor() -> anyhow::Result<()> {
@@ -164,5 +165,29 @@ fn killed_agent() -> anyhow::Result<()> {
         "{} lines",
         printed.lines().count()
     );
+    Ok(())
+}
+
+/// PITFALLS 16: an upgrade replaces the programs under an engine that runs.
+fn replaced() -> anyhow::Result<()> {
+    let built = Engine::new()?;
+    let folder = tempfile::tempdir()?;
+    let place = |name: &str| {
+        // A new file under the name, as package managers do it.
+        let partial = folder.path().join("partial");
+        std::fs::copy(built.programs().join(name), &partial)?;
+        std::fs::rename(&partial, folder.path().join(name))
+    };
+    let names = ["wherry", "wherryd"];
+    names.iter().try_for_each(|name| place(name))?;
+    std::os::unix::fs::symlink(built.programs().join("guest"), folder.path().join("guest"))?;
+    let engine = Engine::of(folder.path().to_owned())?;
+    engine.succeed(&["machine", "start"])?;
+    engine.load_image()?;
+    engine.succeed(&["create", "--name", "kept", IMAGE, "true"])?;
+    engine.succeed(&["machine", "stop"])?;
+    names.iter().try_for_each(|name| place(name))?;
+    engine.succeed(&["machine", "start"])?;
+    engine.succeed(&["start", "-a", "kept"])?;
     Ok(())
 }

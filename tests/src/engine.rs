@@ -53,6 +53,15 @@ impl Engine {
             "no wherry in {}: run `cargo xtask build` first",
             programs.display()
         );
+        Self::of(programs)
+    }
+
+    /// Makes a home folder for the programs of a folder.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be made.
+    pub fn of(programs: PathBuf) -> anyhow::Result<Self> {
         Ok(Self {
             home: tempfile::Builder::new().prefix("wherry-test-").tempdir()?,
             programs,

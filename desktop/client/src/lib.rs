@@ -23,5 +23,5 @@ pub use channel::{ChannelError, channel};
 pub use engine::{EngineError, connect_engine, engine};
 pub use guest_image::{GuestImage, GuestImageError, find_guest_image};
 pub use home::{Home, HomeError};
-pub use platform::detach;
+pub use platform::{detach, this_program};
 pub use settings::{Settings, SettingsError};

@@ -1,5 +1,6 @@
 //! What only the operating system can answer: the host's memory, whether a
-//! folder is writable, and how a process is started that outlives its starter.
+//! folder is writable, and how a process is started that outlives its starter
+//! or is of the same program.
 
 #[cfg(unix)]
 mod unix;
@@ -7,10 +8,10 @@ mod unix;
 mod windows;
 
 #[cfg(unix)]
-pub use unix::detach;
-#[cfg(unix)]
 pub(crate) use unix::{check_writable, host_memory};
-#[cfg(windows)]
-pub use windows::detach;
+#[cfg(unix)]
+pub use unix::{detach, this_program};
 #[cfg(windows)]
 pub(crate) use windows::{check_writable, host_memory};
+#[cfg(windows)]
+pub use windows::{detach, this_program};

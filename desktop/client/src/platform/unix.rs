@@ -34,3 +34,21 @@ pub fn detach(command: &mut Command) {
         command.pre_exec(|| rustix::process::setsid().map(drop).map_err(io::Error::from));
     }
 }
+
+/// Returns a command of the program that runs, also where its file was removed or
+/// replaced since, as an upgrade does.
+///
+/// # Errors
+///
+/// Where the system does not tell which program that is.
+pub fn this_program() -> io::Result<Command> {
+    let path = std::env::current_exe()?;
+    // Leads to the program itself, whatever became of its name (proc(5)).
+    let running = Path::new("/proc/self/exe");
+    if path.exists() || !running.exists() {
+        return Ok(Command::new(path));
+    }
+    let mut command = Command::new(running);
+    command.arg0(path);
+    Ok(command)
+}

@@ -30,3 +30,12 @@ pub(crate) fn host_memory() -> Option<u64> {
 pub fn detach(command: &mut Command) {
     command.creation_flags(DETACHED);
 }
+
+/// Returns a command of the program that runs, whose file the system keeps.
+///
+/// # Errors
+///
+/// Where the system does not tell which program that is.
+pub fn this_program() -> io::Result<Command> {
+    Ok(Command::new(std::env::current_exe()?))
+}

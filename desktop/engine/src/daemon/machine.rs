@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinHandle;
 use tonic::Status;
@@ -338,7 +338,8 @@ impl MachineLink {
         let failed = |what: &str, error: std::io::Error| {
             Status::unavailable(format!("cannot {what}: {error}"))
         };
-        let program = std::env::current_exe().map_err(|e| failed("find this program", e))?;
+        let mut command =
+            wherry_client::this_program().map_err(|e| failed("find this program", e))?;
         let log = self.home.log().join("machine.log");
         let output = File::options()
             .create(true)
@@ -346,7 +347,6 @@ impl MachineLink {
             .open(&log)
             .map_err(|e| failed(&format!("open {}", log.display()), e))?;
         let errors = output.try_clone().map_err(|e| failed("share the log", e))?;
-        let mut command = Command::new(program);
         command
             .arg("machine")
             .env(wherry_client::home::VARIABLE, self.home.root())
