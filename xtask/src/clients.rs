@@ -109,6 +109,19 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Fetches Docker's own commands, and returns the folder that `docker` is in.
+///
+/// # Errors
+///
+/// Where they cannot be had.
+pub(crate) fn commands() -> anyhow::Result<PathBuf> {
+    let clients = Clients {
+        folder: default_cache().join("clients"),
+    };
+    clients.fetch_commands()?;
+    Ok(clients.folder.join("debian/usr/bin"))
+}
+
 /// The clients' programs, in folders of the cache.
 struct Clients {
     folder: PathBuf,
@@ -118,7 +131,7 @@ impl Clients {
     fn fetch() -> anyhow::Result<Self> {
         let folder = default_cache().join("clients");
         let clients = Self { folder };
-        clients.once("debian", DEBIAN, debian)?;
+        clients.fetch_commands()?;
         clients.once("python", PYTHON, |folder| {
             build::run(shell("python3", &["-m", "venv"], folder))?;
             let mut install = Command::new(folder.join("bin/pip"));
@@ -139,6 +152,11 @@ impl Clients {
             .join("debian/usr/libexec/docker/cli-plugins/docker-compose");
         link(&compose, &plugin)?;
         Ok(clients)
+    }
+
+    /// Fetches Docker's own commands alone.
+    fn fetch_commands(&self) -> anyhow::Result<()> {
+        self.once("debian", DEBIAN, debian)
     }
 
     /// Makes a folder unless it holds these packages already.

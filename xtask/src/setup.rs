@@ -66,7 +66,6 @@ pub(crate) const TEST: &[Need] = &[
     need("docker-registry", &["/usr/bin/docker-registry"]),
     need("skopeo", &["/usr/bin/skopeo"]),
     need("openssl", &["/usr/bin/openssl"]),
-    need("docker.io", &["/usr/bin/docker", "/usr/local/bin/docker"]),
     need("docker-compose", &["/usr/bin/docker-compose"]),
 ];
 

@@ -1,7 +1,7 @@
 //! Lints and tests, from the quickest to the slowest.
 
 use crate::build::{self, cargo, cargo_command, run as run_command};
-use crate::{check_targets, fuzz, setup};
+use crate::{check_targets, clients, fuzz, setup};
 
 /// How long each fuzz target runs, seconds.
 const FUZZ_SECONDS: u32 = 10;
@@ -47,9 +47,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 fn end_to_end(filter: &[&str]) -> anyhow::Result<()> {
+    // The machine's own clients come first.
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":");
+    path.push(clients::commands()?);
     let mut command = cargo_command(&["test", "-p", "wherry-tests", "--", "--test-threads=1"]);
     command
         .args(filter)
+        .env("PATH", path)
         .env("WHERRY_PROGRAMS", build::release_folder());
     run_command(command)
 }
