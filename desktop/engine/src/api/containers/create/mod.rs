@@ -1,20 +1,19 @@
 //! `POST /containers/create`: Docker's description of a container as the guest's.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+mod limits;
+mod mounts;
 
-use bollard_stubs::models::{
-    ContainerCreateBody, DeviceMapping, EndpointSettings, HealthConfig, HostConfig,
-    Mount as ApiMount, MountType, PortMap, RestartPolicy, ThrottleDevice as ApiThrottle,
-};
-use wherry_proto::v1::mount::Kind;
-use wherry_proto::v1::{
-    ContainerSpec, Device, HealthCheck, LogConfig, Mount, NetworkAttachment, PortBinding,
-    Resources, ThrottleDevice, Ulimit,
-};
+use std::collections::HashMap;
+
+use bollard_stubs::models::{ContainerCreateBody, EndpointSettings, HostConfig, PortMap};
+use wherry_proto::v1::{ContainerSpec, LogConfig, NetworkAttachment, PortBinding, Ulimit};
 
 use crate::api::error::{ApiError, Result};
 use crate::api::networks::attachment;
+use limits::{device, health_check, number, unsigned};
+
+pub(super) use limits::{resources, restart};
+pub(super) use mounts::folders;
 
 /// Translates a whole description.
 ///
@@ -24,28 +23,7 @@ use crate::api::networks::attachment;
 pub(super) fn spec(name: &str, body: ContainerCreateBody) -> Result<ContainerSpec> {
     let host = body.host_config.unwrap_or_default();
     refuse_what_is_missing(&host)?;
-    let mut mounts = Vec::new();
-    for bind in host.binds.iter().flatten() {
-        mounts.push(parse_bind(bind)?);
-    }
-    for (target, options) in host.tmpfs.iter().flatten() {
-        mounts.push(tmpfs(target, options));
-    }
-    for mount in host.mounts.clone().unwrap_or_default() {
-        mounts.push(api_mount(mount)?);
-    }
-    for mount in &mounts {
-        refuse_sockets(mount)?;
-    }
-    for target in body.volumes.unwrap_or_default() {
-        if !mounts.iter().any(|mount| mount.target == target) {
-            mounts.push(Mount {
-                kind: Kind::Volume.into(),
-                target,
-                ..Mount::default()
-            });
-        }
-    }
+    let mounts = mounts::all(&host, body.volumes.unwrap_or_default())?;
     // An entrypoint of one empty word takes the image's away.
     let entrypoint = body.entrypoint.unwrap_or_default();
     let clear_entrypoint = entrypoint == [""];
@@ -142,24 +120,6 @@ pub(super) fn spec(name: &str, body: ContainerCreateBody) -> Result<ContainerSpe
     })
 }
 
-/// Returns the host's folders that are made where they are missing: those of binds
-/// in the short form, and of mounts that say so.
-pub(super) fn folders(body: &ContainerCreateBody) -> Vec<PathBuf> {
-    let host = body.host_config.iter();
-    let binds = host.clone().flat_map(|host| host.binds.iter().flatten());
-    let binds = binds.filter_map(|bind| parse_bind(bind).ok().map(|mount| mount.host_source));
-    let mounts = host.flat_map(|host| host.mounts.iter().flatten());
-    let asked = |mount: &&ApiMount| {
-        let options = mount.bind_options.as_ref();
-        options.and_then(|options| options.create_mountpoint) == Some(true)
-    };
-    let mounts = mounts
-        .filter(asked)
-        .filter_map(|mount| mount.source.clone());
-    let sources = binds.chain(mounts).filter(|source| !source.is_empty());
-    sources.map(PathBuf::from).collect()
-}
-
 /// Returns the network that the description names first, and every place on one
 /// where more is said of them than the name.
 fn networks(
@@ -234,116 +194,6 @@ fn refuse_what_is_missing(host: &HostConfig) -> Result<()> {
     }
 }
 
-/// Refuses the engine's own socket, where tools look for Docker's: it is a file of
-/// the host's, and nobody listens behind it in the guest.
-fn refuse_sockets(mount: &Mount) -> Result<()> {
-    let known = ["/var/run/docker.sock", "/run/docker.sock"];
-    let source = mount.host_source.as_str();
-    if known.contains(&source) || source.ends_with("/run/docker.sock") {
-        return Err(ApiError::not_implemented(format!(
-            "{source} cannot be mounted: containers do not reach Wherry's API yet"
-        )));
-    }
-    Ok(())
-}
-
-/// Reads `SOURCE:TARGET[:OPTIONS]`, of which the source is a host path or the name
-/// of a volume, and `TARGET` alone, an anonymous volume.
-fn parse_bind(text: &str) -> Result<Mount> {
-    let invalid = || ApiError::bad_request(format!("invalid volume specification: '{text}'"));
-    // A drive's letter is part of the path behind it.
-    let drive =
-        matches!(text.as_bytes(), [letter, b':', b'/' | b'\\', ..] if letter.is_ascii_alphabetic());
-    let skipped = if drive { 2 } else { 0 };
-    let (source, rest) = match text[skipped..].find(':') {
-        Some(colon) => (&text[..skipped + colon], &text[skipped + colon + 1..]),
-        None => ("", text),
-    };
-    let (target, options) = rest.split_once(':').unwrap_or((rest, ""));
-    let is_path = drive || source.starts_with(['/', '\\', '~', '.']);
-    if !target.starts_with('/') || (text.contains(':') && source.is_empty()) {
-        return Err(invalid());
-    }
-    let mut mount = Mount {
-        kind: if is_path { Kind::Bind } else { Kind::Volume }.into(),
-        target: target.to_owned(),
-        ..Mount::default()
-    };
-    if is_path {
-        source.clone_into(&mut mount.host_source);
-    } else {
-        source.clone_into(&mut mount.source);
-    }
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" => mount.read_only = true,
-            "nocopy" => mount.no_copy = true,
-            // Propagation within one guest, SELinux and caches of other engines:
-            // nothing here depends on them.
-            "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" | "rprivate" | "private"
-            | "rslave" | "slave" | "rshared" | "shared" => {}
-            _ => return Err(invalid()),
-        }
-    }
-    Ok(mount)
-}
-
-fn tmpfs(target: &str, options: &str) -> Mount {
-    Mount {
-        kind: Kind::Tmpfs.into(),
-        target: target.to_owned(),
-        tmpfs_options: options.to_owned(),
-        ..Mount::default()
-    }
-}
-
-fn api_mount(mount: ApiMount) -> Result<Mount> {
-    let source = mount.source.unwrap_or_default();
-    let mut made = Mount {
-        target: mount.target.unwrap_or_default(),
-        read_only: mount.read_only.unwrap_or_default(),
-        ..Mount::default()
-    };
-    match mount.typ {
-        Some(MountType::BIND) => {
-            made.set_kind(Kind::Bind);
-            made.host_source = source;
-        }
-        Some(MountType::VOLUME) => {
-            made.set_kind(Kind::Volume);
-            made.source = source;
-            let options = mount.volume_options.unwrap_or_default();
-            if options.subpath.is_some_and(|path| !path.is_empty()) {
-                return Err(ApiError::not_implemented(
-                    "VolumeOptions.Subpath is not supported by Wherry",
-                ));
-            }
-            let driver = options.driver_config.unwrap_or_default();
-            let is_local = matches!(driver.name.as_deref(), None | Some("" | "local"));
-            if !is_local || driver.options.is_some_and(|options| !options.is_empty()) {
-                return Err(ApiError::not_implemented(
-                    "VolumeOptions.DriverConfig is not supported by Wherry: volumes are of the driver local, without options",
-                ));
-            }
-            made.no_copy = options.no_copy.unwrap_or_default();
-            made.volume_labels = options.labels.unwrap_or_default();
-        }
-        Some(MountType::TMPFS) => {
-            made.set_kind(Kind::Tmpfs);
-            let options = mount.tmpfs_options.unwrap_or_default();
-            made.tmpfs_size = unsigned("SizeBytes", options.size_bytes)?;
-            made.tmpfs_mode = number("Mode", options.mode)?;
-        }
-        other => {
-            let kind = other.map_or_else(String::new, |kind| kind.to_string());
-            return Err(ApiError::not_implemented(format!(
-                "mounts of the type {kind:?} are not supported by Wherry"
-            )));
-        }
-    }
-    Ok(made)
-}
-
 /// Translates port bindings. A port that names none of the host's is published on
 /// one of the engine's choice; one without any binding is not published.
 fn ports(map: Option<&PortMap>) -> Result<Vec<PortBinding>> {
@@ -377,82 +227,6 @@ fn ports(map: Option<&PortMap>) -> Result<Vec<PortBinding>> {
     Ok(ports)
 }
 
-/// Translates the limits of a container.
-///
-/// # Errors
-///
-/// 400 for a number out of its range.
-pub(super) fn resources(host: &HostConfig) -> Result<Resources> {
-    Ok(Resources {
-        memory: unsigned("Memory", host.memory)?,
-        nano_cpus: unsigned("NanoCpus", host.nano_cpus)?,
-        // Docker's -1 and 0 are no limit.
-        pids: host
-            .pids_limit
-            .and_then(|limit| u64::try_from(limit).ok())
-            .unwrap_or_default(),
-        memory_swap: host.memory_swap.unwrap_or_default(),
-        memory_reservation: unsigned("MemoryReservation", host.memory_reservation)?,
-        cpu_shares: unsigned("CpuShares", host.cpu_shares)?,
-        cpuset_cpus: host.cpuset_cpus.clone().unwrap_or_default(),
-        cpuset_mems: host.cpuset_mems.clone().unwrap_or_default(),
-        cpu_period: unsigned("CpuPeriod", host.cpu_period)?,
-        cpu_quota: host.cpu_quota.unwrap_or_default(),
-        blkio_weight: host.blkio_weight.unwrap_or_default().into(),
-        device_read_bps: throttles(host.blkio_device_read_bps.as_ref())?,
-        device_write_bps: throttles(host.blkio_device_write_bps.as_ref())?,
-        device_read_iops: throttles(host.blkio_device_read_iops.as_ref())?,
-        device_write_iops: throttles(host.blkio_device_write_iops.as_ref())?,
-    })
-}
-
-fn throttles(devices: Option<&Vec<ApiThrottle>>) -> Result<Vec<ThrottleDevice>> {
-    let throttle = |device: &ApiThrottle| {
-        Ok(ThrottleDevice {
-            path: device.path.clone().unwrap_or_default(),
-            rate: unsigned("Rate", device.rate)?,
-        })
-    };
-    devices.into_iter().flatten().map(throttle).collect()
-}
-
-fn device(device: DeviceMapping) -> Device {
-    Device {
-        path: device.path_on_host.unwrap_or_default(),
-        target: device.path_in_container.unwrap_or_default(),
-        permissions: device.cgroup_permissions.unwrap_or_default(),
-    }
-}
-
-/// Returns a restart policy's name, and its retries.
-///
-/// # Errors
-///
-/// 400 for retries that are no number of attempts.
-pub(super) fn restart(policy: Option<&RestartPolicy>) -> Result<(String, u32)> {
-    let Some(policy) = policy else {
-        return Ok(Default::default());
-    };
-    let name = policy
-        .name
-        .map_or_else(String::new, |name| name.to_string());
-    Ok((
-        name,
-        number("MaximumRetryCount", policy.maximum_retry_count)?,
-    ))
-}
-
-fn health_check(check: HealthConfig) -> Result<HealthCheck> {
-    Ok(HealthCheck {
-        test: check.test.unwrap_or_default(),
-        interval_ns: unsigned("Interval", check.interval)?,
-        timeout_ns: unsigned("Timeout", check.timeout)?,
-        start_period_ns: unsigned("StartPeriod", check.start_period)?,
-        start_interval_ns: unsigned("StartInterval", check.start_interval)?,
-        retries: number("Retries", check.retries)?,
-    })
-}
-
 fn size(size: Option<&[usize]>) -> [u32; 2] {
     let side = |index: usize| {
         let side = size.and_then(|size| size.get(index)).copied();
@@ -462,22 +236,12 @@ fn size(size: Option<&[usize]>) -> [u32; 2] {
     [side(0), side(1)]
 }
 
-fn unsigned(name: &str, value: Option<i64>) -> Result<u64> {
-    number(name, value)
-}
-
-fn number<T: TryFrom<i64> + Default>(name: &str, value: Option<i64>) -> Result<T> {
-    let Some(value) = value else {
-        return Ok(T::default());
-    };
-    T::try_from(value)
-        .map_err(|_| ApiError::bad_request(format!("invalid {name}: {value} is out of range")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+    use std::path::PathBuf;
+    use wherry_proto::v1::mount::Kind;
 
     fn made(body: &Value) -> std::result::Result<ContainerSpec, String> {
         let body: ContainerCreateBody = crate::api::body::parse(body.to_string().as_bytes())
