@@ -189,5 +189,7 @@ fn replaced() -> anyhow::Result<()> {
     names.iter().try_for_each(|name| place(name))?;
     engine.succeed(&["machine", "start"])?;
     engine.succeed(&["start", "-a", "kept"])?;
+    // It is called what it was called before.
+    engine.machine()?;
     Ok(())
 }

@@ -275,7 +275,12 @@ impl Engine {
             .context("no wherryd runs")
     }
 
-    fn machine(&self) -> anyhow::Result<u32> {
+    /// Returns the id of the process that owns the VM.
+    ///
+    /// # Errors
+    ///
+    /// Where none runs.
+    pub fn machine(&self) -> anyhow::Result<u32> {
         self.process_with_home(|arguments| arguments.get(1).is_some_and(|word| word == "machine"))
             .context("no machine runs")
     }

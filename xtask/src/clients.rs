@@ -332,10 +332,26 @@ impl Drop for Engine {
         if let Self::Ours(home) = self {
             let home = home.clone();
             let stopped = self.wherry(&["machine", "stop"]);
+            end_processes(&home);
             match stopped {
                 Ok(()) => drop(fs::remove_dir_all(home)),
                 Err(error) => eprintln!("{error:#}; its folder {} stays", home.display()),
             }
+        }
+    }
+}
+
+/// Ends what still runs of an engine: its daemon outlives its machine.
+fn end_processes(home: &Path) {
+    let variable = format!("WHERRY_HOME={}", home.display());
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let environment = fs::read(process.path().join("environ")).unwrap_or_default();
+        let is_ours = environment
+            .split(|byte| *byte == 0)
+            .any(|entry| entry == variable.as_bytes());
+        if is_ours {
+            let _ = Command::new("kill").arg(process.file_name()).status();
         }
     }
 }

@@ -49,6 +49,8 @@ pub fn this_program() -> io::Result<Command> {
         return Ok(Command::new(path));
     }
     let mut command = Command::new(running);
-    command.arg0(path);
+    // The system says behind the name that it is gone; no process is called that.
+    let name = path.to_string_lossy();
+    command.arg0(name.strip_suffix(" (deleted)").unwrap_or(&name));
     Ok(command)
 }
