@@ -36,6 +36,7 @@ mod create;
 mod diff;
 mod exec;
 mod export;
+mod filter;
 mod kill;
 mod logs;
 mod pause;

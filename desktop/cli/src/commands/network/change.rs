@@ -3,10 +3,9 @@
 use wherry_proto::v1::{PruneNetworksRequest, RemoveNetworkRequest};
 
 use crate::commands::confirm::confirm;
-use crate::commands::for_each;
+use crate::commands::{filter, for_each};
 use crate::connection::Connection;
 use crate::failure::Outcome;
-use crate::options::parse_moment;
 use crate::output;
 
 #[derive(clap::Args, Debug)]
@@ -46,25 +45,8 @@ pub(super) struct Prune {
     force: bool,
 
     /// Remove those alone that match: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE]
-    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_filter)]
-    filter: Vec<Filter>,
-}
-
-#[derive(Clone, Debug)]
-enum Filter {
-    /// Nanoseconds since 1970.
-    Until(i64),
-    With(String),
-    Without(String),
-}
-
-fn parse_filter(text: &str) -> Result<Filter, String> {
-    match text.split_once('=') {
-        Some(("until", time)) => parse_moment(time).map(Filter::Until),
-        Some(("label", label)) if !label.is_empty() => Ok(Filter::With(label.to_owned())),
-        Some(("label!", label)) if !label.is_empty() => Ok(Filter::Without(label.to_owned())),
-        _ => Err("write until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]".to_owned()),
-    }
+    #[arg(long, value_name = "KEY=VALUE", value_parser = filter::parse_prune)]
+    filter: Vec<filter::Prune>,
 }
 
 impl Prune {
@@ -77,9 +59,9 @@ impl Prune {
         let mut request = PruneNetworksRequest::default();
         for filter in self.filter {
             match filter {
-                Filter::Until(time) => request.until_ns = time,
-                Filter::With(label) => request.labels.push(label),
-                Filter::Without(label) => request.without_labels.push(label),
+                filter::Prune::Until(time) => request.until_ns = time,
+                filter::Prune::Label(label) => request.labels.push(label),
+                filter::Prune::NotLabel(label) => request.without_labels.push(label),
             }
         }
         let connection = Connection::to_machine().await?;

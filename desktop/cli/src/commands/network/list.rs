@@ -2,6 +2,7 @@
 
 use wherry_proto::v1::{ListNetworksRequest, Network};
 
+use crate::commands::filter::{self, Label};
 use crate::connection::Connection;
 use crate::failure::Outcome;
 use crate::output::{self, Listing};
@@ -40,7 +41,7 @@ enum Filter {
     Name(String),
     Id(String),
     Driver(String),
-    Label(String, Option<String>),
+    Label(Label),
     Scope(String),
     /// Made by a user.
     Custom(bool),
@@ -75,17 +76,12 @@ impl List {
 
 fn parse_filter(text: &str) -> Result<Filter, String> {
     let keys = "name, id, driver, label, scope, type and dangling";
-    let (key, value) = text
-        .split_once('=')
-        .ok_or_else(|| format!("write KEY=VALUE; the keys are {keys}"))?;
+    let (key, value) = filter::split(text, keys)?;
     Ok(match key {
         "name" => Filter::Name(value.to_owned()),
         "id" => Filter::Id(value.to_owned()),
         "driver" => Filter::Driver(value.to_owned()),
-        "label" => match value.split_once('=') {
-            Some((key, value)) => Filter::Label(key.to_owned(), Some(value.to_owned())),
-            None => Filter::Label(value.to_owned(), None),
-        },
+        "label" => Filter::Label(Label::read(value)),
         "scope" => Filter::Scope(value.to_owned()),
         "type" => Filter::Custom(match value {
             "custom" => true,
@@ -96,38 +92,23 @@ fn parse_filter(text: &str) -> Result<Filter, String> {
                 ));
             }
         }),
-        "dangling" => Filter::Dangling(match value {
-            "true" | "1" => true,
-            "false" | "0" => false,
-            _ => return Err(format!("dangling={value} is neither true nor false")),
-        }),
-        other => return Err(format!("there is no filter {other:?}: the keys are {keys}")),
+        "dangling" => Filter::Dangling(filter::dangling(value)?),
+        other => return Err(filter::unknown(other, keys)),
     })
 }
 
-/// As Docker's: of several filters of one key one must match (of labels all),
-/// and every key.
 fn matches(filters: &[Filter], network: &Network) -> bool {
     let custom = !matches!(network.name.as_str(), "bridge" | "host" | "none");
     let one = |filter: &Filter| match filter {
         Filter::Name(part) => network.name.contains(part.as_str()),
         Filter::Id(part) => network.id.contains(part.as_str()),
         Filter::Driver(driver) => network.driver == *driver,
-        Filter::Label(key, wanted) => network
-            .labels
-            .get(key)
-            .is_some_and(|value| wanted.as_ref().is_none_or(|wanted| wanted == value)),
+        Filter::Label(label) => label.is_among(&network.labels),
         Filter::Scope(scope) => scope == "local",
         Filter::Custom(wanted) => custom == *wanted,
         Filter::Dangling(dangling) => (custom && network.users == 0) == *dangling,
     };
-    filters.iter().all(|filter| match filter {
-        Filter::Label(..) => one(filter),
-        _ => filters
-            .iter()
-            .filter(|other| std::mem::discriminant(*other) == std::mem::discriminant(filter))
-            .any(one),
-    })
+    filter::all_match(filters, |filter| matches!(filter, Filter::Label(_)), one)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use wherry_proto::v1::Container;
 use wherry_proto::v1::container::Status;
 
+use crate::commands::filter::{self, Label};
 use crate::failure::Failure;
 
 /// When it was made, as a key to sort by.
@@ -41,15 +42,13 @@ pub(super) enum Filter {
     Exited(i32),
     Health(String),
     Ancestor(String),
-    Label(String, Option<String>),
+    Label(Label),
 }
 
 /// Reads `KEY=VALUE`.
 pub(super) fn parse(text: &str) -> Result<Filter, String> {
     let keys = "name, id, status, health, label, ancestor, exited, before, since, volume, network, publish and expose";
-    let (key, value) = text
-        .split_once('=')
-        .ok_or_else(|| format!("write KEY=VALUE; the keys are {keys}"))?;
+    let (key, value) = filter::split(text, keys)?;
     Ok(match key {
         "name" => Filter::Name(value.trim_start_matches('/').to_owned()),
         "id" => Filter::Id(value.to_owned()),
@@ -91,11 +90,8 @@ pub(super) fn parse(text: &str) -> Result<Filter, String> {
         "publish" => Filter::Publish(parse_ports(value)?),
         "expose" => Filter::Expose(parse_ports(value)?),
         "ancestor" => Filter::Ancestor(wherry_docker::reference::normalised(value)),
-        "label" => match value.split_once('=') {
-            Some((key, value)) => Filter::Label(key.to_owned(), Some(value.to_owned())),
-            None => Filter::Label(value.to_owned(), None),
-        },
-        other => return Err(format!("there is no filter {other:?}: the keys are {keys}")),
+        "label" => Filter::Label(Label::read(value)),
+        other => return Err(filter::unknown(other, keys)),
     })
 }
 
@@ -129,8 +125,6 @@ fn parse_ports(text: &str) -> Result<Ports, String> {
     })
 }
 
-/// As Docker's: of several filters of one key one must match (of labels all),
-/// and every key.
 pub(super) fn matches(filters: &[Filter], container: &Container) -> bool {
     let labels = || container.spec.iter().flat_map(|spec| &spec.labels);
     let mounts = || container.spec.iter().flat_map(|spec| &spec.mounts);
@@ -177,16 +171,9 @@ pub(super) fn matches(filters: &[Filter], container: &Container) -> bool {
             wherry_docker::reference::normalised(wherry_docker::reference::familiar(&spec.image))
                 == *image
         }),
-        Filter::Label(key, value) => labels()
-            .any(|(known, has)| known == key && value.as_ref().is_none_or(|value| value == has)),
+        Filter::Label(label) => label.is_among(labels()),
     };
-    filters.iter().all(|filter| match filter {
-        Filter::Label(..) => one(filter),
-        _ => filters
-            .iter()
-            .filter(|other| std::mem::discriminant(*other) == std::mem::discriminant(filter))
-            .any(one),
-    })
+    filter::all_match(filters, |filter| matches!(filter, Filter::Label(_)), one)
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use wherry_proto::v1::{
 
 use super::df::is_stopped;
 use crate::commands::confirm::confirm;
+use crate::commands::filter::{Label, Prune as Filter, parse_prune};
 use crate::connection::Connection;
 use crate::failure::{ENGINE, Failure, Outcome};
-use crate::options::parse_moment;
 use crate::output;
 
 #[derive(clap::Args, Debug)]
@@ -32,27 +32,8 @@ pub(super) struct Arguments {
     force: bool,
 
     /// Remove that alone that matches: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE]
-    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_filter)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_prune)]
     filter: Vec<Filter>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Filter {
-    /// Made before; nanoseconds since 1970.
-    Until(i64),
-    /// It must have the label, or must not.
-    Label(bool, String),
-}
-
-fn parse_filter(text: &str) -> Result<Filter, String> {
-    let wrong = || "write until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]".to_owned();
-    match text.split_once('=').ok_or_else(wrong)? {
-        (_, "") => Err(wrong()),
-        ("until", time) => parse_moment(time).map(Filter::Until),
-        ("label", label) => Ok(Filter::Label(true, label.to_owned())),
-        ("label!", label) => Ok(Filter::Label(false, label.to_owned())),
-        _ => Err(wrong()),
-    }
 }
 
 /// What filters look at.
@@ -61,22 +42,15 @@ struct Subject<'a> {
     labels: &'a std::collections::HashMap<String, String>,
 }
 
-impl Filter {
-    fn takes(&self, subject: &Subject<'_>) -> bool {
-        match self {
-            Self::Until(time) => subject.created.is_some_and(|created| {
+impl Subject<'_> {
+    fn is_taken(&self, filter: &Filter) -> bool {
+        match filter {
+            Filter::Until(time) => self.created.is_some_and(|created| {
                 i128::from(created.seconds) * 1_000_000_000 + i128::from(created.nanos)
                     < i128::from(*time)
             }),
-            Self::Label(with, label) => {
-                let has = match label.split_once('=') {
-                    Some((key, value)) => {
-                        subject.labels.get(key).is_some_and(|found| found == value)
-                    }
-                    None => subject.labels.contains_key(label),
-                };
-                has == *with
-            }
+            Filter::Label(label) => Label::read(label).is_among(self.labels),
+            Filter::NotLabel(label) => !Label::read(label).is_among(self.labels),
         }
     }
 }
@@ -95,20 +69,19 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
     let (containers, mut reclaimed) = prune_containers(&connection, arguments, &before).await?;
     let mut volumes = Vec::new();
     if arguments.volumes {
-        let labels = |wanted: bool| {
-            let labels = arguments
-                .filter
-                .iter()
-                .filter_map(move |filter| match filter {
-                    Filter::Label(with, label) if *with == wanted => Some(label.clone()),
-                    _ => None,
-                });
-            labels.collect()
-        };
+        let (mut labels, mut without_labels) = (Vec::new(), Vec::new());
+        for filter in &arguments.filter {
+            match filter {
+                // Refused above.
+                Filter::Until(_) => {}
+                Filter::Label(label) => labels.push(label.clone()),
+                Filter::NotLabel(label) => without_labels.push(label.clone()),
+            }
+        }
         let request = PruneVolumesRequest {
             all: false,
-            labels: labels(true),
-            without_labels: labels(false),
+            labels,
+            without_labels,
         };
         let pruned = connection.volumes().prune(request).await?.into_inner();
         reclaimed += pruned.reclaimed;
@@ -164,8 +137,8 @@ async fn prune_networks(
     for filter in &arguments.filter {
         match filter {
             Filter::Until(time) => request.until_ns = *time,
-            Filter::Label(true, label) => request.labels.push(label.clone()),
-            Filter::Label(false, label) => request.without_labels.push(label.clone()),
+            Filter::Label(label) => request.labels.push(label.clone()),
+            Filter::NotLabel(label) => request.without_labels.push(label.clone()),
         }
     }
     let pruned = connection.networks().prune(request).await?;
@@ -197,7 +170,11 @@ async fn prune_containers(
             created: container.created.as_ref(),
             labels: &spec.labels,
         };
-        if !arguments.filter.iter().all(|filter| filter.takes(&subject)) {
+        if !arguments
+            .filter
+            .iter()
+            .all(|filter| subject.is_taken(filter))
+        {
             continue;
         }
         let request = RemoveContainerRequest {
@@ -260,10 +237,11 @@ async fn prune_images(
 
 fn takes_image(filter: &Filter, image: &Image) -> bool {
     let config = image.config.clone().unwrap_or_default();
-    filter.takes(&Subject {
+    let subject = Subject {
         created: image.created.as_ref(),
         labels: &config.labels,
-    })
+    };
+    subject.is_taken(filter)
 }
 
 fn is_passed_over(status: &tonic::Status) -> bool {
@@ -295,13 +273,13 @@ mod tests {
             ("until=1970-01-01T00:00:01Z", false),
         ] {
             assert_eq!(
-                parse_filter(text).unwrap().takes(&subject),
+                subject.is_taken(&parse_prune(text).unwrap()),
                 expected,
                 "{text}"
             );
         }
         for text in ["label", "until=", "name=x", "until=soon"] {
-            assert!(parse_filter(text).is_err(), "{text}");
+            assert!(parse_prune(text).is_err(), "{text}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use wherry_proto::v1::{ListVolumesRequest, Volume};
 
+use crate::commands::filter::{self, Label};
 use crate::connection::Connection;
 use crate::failure::Outcome;
 use crate::options::ClusterVolumes;
@@ -33,7 +34,7 @@ const COLUMNS: [(&str, &str); 2] = [("DRIVER", "Driver"), ("VOLUME NAME", "Name"
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Filter {
     Name(String),
-    Label(String, Option<String>),
+    Label(Label),
     /// No container has it.
     Dangling(bool),
     Driver(String),
@@ -67,44 +68,24 @@ impl List {
 
 fn parse_filter(text: &str) -> Result<Filter, String> {
     let keys = "name, label, dangling and driver";
-    let (key, value) = text
-        .split_once('=')
-        .ok_or_else(|| format!("write KEY=VALUE; the keys are {keys}"))?;
+    let (key, value) = filter::split(text, keys)?;
     Ok(match key {
         "name" => Filter::Name(value.to_owned()),
-        "label" => match value.split_once('=') {
-            Some((key, value)) => Filter::Label(key.to_owned(), Some(value.to_owned())),
-            None => Filter::Label(value.to_owned(), None),
-        },
-        "dangling" => Filter::Dangling(match value {
-            "true" | "1" => true,
-            "false" | "0" => false,
-            _ => return Err(format!("dangling={value} is neither true nor false")),
-        }),
+        "label" => Filter::Label(Label::read(value)),
+        "dangling" => Filter::Dangling(filter::dangling(value)?),
         "driver" => Filter::Driver(value.to_owned()),
-        other => return Err(format!("there is no filter {other:?}: the keys are {keys}")),
+        other => return Err(filter::unknown(other, keys)),
     })
 }
 
-/// As Docker's: of several filters of one key one must match (of labels all),
-/// and every key.
 fn matches(filters: &[Filter], volume: &Volume) -> bool {
     let one = |filter: &Filter| match filter {
         Filter::Name(part) => volume.name.contains(part.as_str()),
-        Filter::Label(key, wanted) => volume
-            .labels
-            .get(key)
-            .is_some_and(|value| wanted.as_ref().is_none_or(|wanted| wanted == value)),
+        Filter::Label(label) => label.is_among(&volume.labels),
         Filter::Dangling(dangling) => volume.containers.is_empty() == *dangling,
         Filter::Driver(driver) => driver == "local",
     };
-    filters.iter().all(|filter| match filter {
-        Filter::Label(..) => one(filter),
-        _ => filters
-            .iter()
-            .filter(|other| std::mem::discriminant(*other) == std::mem::discriminant(filter))
-            .any(one),
-    })
+    filter::all_match(filters, |filter| matches!(filter, Filter::Label(_)), one)
 }
 
 #[cfg(test)]
