@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::Context;
 use wherry_tests::{Engine, IMAGE};
 
-use crate::figure::median;
+use crate::figure::{median, repeated};
 
 const RUNS: usize = 20;
 
@@ -69,8 +68,8 @@ pub(crate) fn print() -> anyhow::Result<()> {
     }
     let log = engine.home().join("log/console.log");
     let before = std::fs::read(&log)?.len();
-    let whole = repeated(run)?;
-    let ask = repeated(|| engine.succeed(&["ps", "-q"]).map(drop))?;
+    let whole = repeated(RUNS, run)?;
+    let ask = repeated(RUNS, || engine.succeed(&["ps", "-q"]).map(drop))?;
     let text = std::fs::read(&log)?;
     let steps = steps(&String::from_utf8_lossy(&text[before..]));
 
@@ -129,14 +128,4 @@ fn steps(log: &str) -> BTreeMap<(String, String), Vec<f64>> {
         }
     }
     steps
-}
-
-fn repeated(mut action: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
-    let mut times = Vec::new();
-    for _ in 0..RUNS {
-        let begun = Instant::now();
-        action()?;
-        times.push(begun.elapsed().as_secs_f64());
-    }
-    Ok(median(times))
 }

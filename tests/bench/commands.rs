@@ -5,7 +5,7 @@ use std::time::Instant;
 use wherry_tests::{Engine, IMAGE};
 
 use crate::dockerd::Dockerd;
-use crate::figure::{Bound, Figure, median};
+use crate::figure::{Bound, Figure, repeated};
 
 const RUNS: usize = 10;
 const CONTAINERS: usize = 20;
@@ -14,8 +14,12 @@ pub(crate) fn measure(engine: &Engine) -> anyhow::Result<Vec<Figure>> {
     engine.succeed(&["run", "-d", "--name", "latency", IMAGE, "sleep", "100000"])?;
     let bare = fork_and_exec(engine)?;
     eprintln!("a bare fork and exec in the guest: {:.1} ms", bare * 1e3);
-    let run = repeated(|| engine.succeed(&["run", "--rm", IMAGE, "true"]).map(drop))?;
-    let exec = repeated(|| engine.succeed(&["exec", "latency", "true"]).map(drop))?;
+    let run = repeated(RUNS, || {
+        engine.succeed(&["run", "--rm", IMAGE, "true"]).map(drop)
+    })?;
+    let exec = repeated(RUNS, || {
+        engine.succeed(&["exec", "latency", "true"]).map(drop)
+    })?;
     engine.succeed(&["rm", "-f", "latency"])?;
 
     let begun = Instant::now();
@@ -64,8 +68,8 @@ pub(crate) fn measure(engine: &Engine) -> anyhow::Result<Vec<Figure>> {
 fn dockerds(engine: &Engine) -> anyhow::Result<(f64, f64)> {
     let dockerd = Dockerd::start(engine)?;
     dockerd.docker(&["run", "-d", "--name", "latency", IMAGE, "sleep", "100000"])?;
-    let run = repeated(|| dockerd.docker(&["run", "--rm", IMAGE, "true"]))?;
-    let exec = repeated(|| dockerd.docker(&["exec", "latency", "true"]))?;
+    let run = repeated(RUNS, || dockerd.docker(&["run", "--rm", IMAGE, "true"]))?;
+    let exec = repeated(RUNS, || dockerd.docker(&["exec", "latency", "true"]))?;
     Ok((run, exec))
 }
 
@@ -75,21 +79,11 @@ fn fork_and_exec(engine: &Engine) -> anyhow::Result<f64> {
     let loop_of =
         |times: usize| format!("i=0; while [ $i -lt {times} ]; do /bin/true; i=$((i+1)); done");
     let time = |times| {
-        repeated(|| {
+        repeated(RUNS, || {
             engine
                 .succeed(&["exec", "latency", "sh", "-c", &loop_of(times)])
                 .map(drop)
         })
     };
     Ok((time(TIMES)? - time(0)?) / TIMES as f64)
-}
-
-fn repeated(mut action: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
-    let mut times = Vec::new();
-    for _ in 0..RUNS {
-        let begun = Instant::now();
-        action()?;
-        times.push(begun.elapsed().as_secs_f64());
-    }
-    Ok(median(times))
 }

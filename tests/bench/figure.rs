@@ -1,6 +1,7 @@
 //! One figure, its comparator and its target.
 
 use std::fmt::Write as _;
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -89,6 +90,24 @@ impl Figure {
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Returns the middle one of the times that an action took, seconds.
+///
+/// # Errors
+///
+/// Those of the action.
+pub(crate) fn repeated(
+    runs: usize,
+    mut action: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<f64> {
+    let mut times = Vec::new();
+    for _ in 0..runs {
+        let begun = Instant::now();
+        action()?;
+        times.push(begun.elapsed().as_secs_f64());
+    }
+    Ok(median(times))
 }
 
 /// Returns a table for people.

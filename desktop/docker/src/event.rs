@@ -3,6 +3,29 @@
 use serde_json::{Map, Value, json};
 use wherry_proto::v1::Event;
 
+use crate::human;
+
+/// Returns an event in one line, as Docker writes it.
+pub fn line(event: &Event) -> String {
+    let mut attributes: Vec<_> = event.attributes.iter().collect();
+    attributes.sort();
+    let attributes: Vec<_> = attributes
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let attributes = match attributes.join(", ") {
+        list if list.is_empty() => list,
+        list => format!(" ({list})"),
+    };
+    format!(
+        "{} {} {} {}{attributes}",
+        human::rfc3339(event.time.as_ref()),
+        event.r#type,
+        event.action,
+        event.id
+    )
+}
+
 /// Returns an event in the shape of the JSON that Docker writes.
 pub fn json(event: &Event) -> Value {
     let fields = fields(event);
@@ -66,6 +89,14 @@ mod tests {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
         }
+    }
+
+    #[test]
+    fn an_event_is_a_line_of_dockers() {
+        assert_eq!(
+            line(&event()),
+            "2023-11-14T22:13:20.000000005Z container die abc (exitCode=3, image=nginx, name=web)"
+        );
     }
 
     #[test]

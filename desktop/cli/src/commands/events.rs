@@ -128,7 +128,7 @@ impl Show {
 
     fn render(&self, event: &Event) -> Result<String, Failure> {
         match self {
-            Self::Line => Ok(output::event_line(event)),
+            Self::Line => Ok(wherry_docker::event::line(event)),
             Self::Json => Ok(wherry_docker::event::json(event).to_string()),
             Self::Template(template) => template.render(&wherry_docker::event::fields(event)),
         }

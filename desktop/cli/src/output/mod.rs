@@ -2,7 +2,6 @@
 //! containers and images in them.
 
 mod container;
-mod event;
 mod image;
 mod listing;
 mod network;
@@ -12,7 +11,6 @@ mod template;
 mod volume;
 
 pub(crate) use container::row as container_row;
-pub(crate) use event::line as event_line;
 pub(crate) use image::{ellipsis, history_row, rows as image_rows};
 pub(crate) use listing::{Listing, print_listing};
 pub(crate) use network::row as network_row;

@@ -38,6 +38,16 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_value(value).map_err(invalid)
 }
 
+/// Returns rows and columns; 0 for what is left out or beyond any terminal.
+pub(super) fn terminal_size(size: Option<&[usize]>) -> [u32; 2] {
+    let side = |index: usize| {
+        let side = size.and_then(|size| size.get(index)).copied();
+        side.and_then(|side| u16::try_from(side).ok())
+            .map_or(0, u32::from)
+    };
+    [side(0), side(1)]
+}
+
 /// Takes out what Go's decoder takes for the zero value: `null`s, and the empty
 /// words of enumerations.
 fn normalize(value: &mut Value) {

@@ -43,7 +43,7 @@ async fn create(State(api): State<Api>, Name(name): Name, request: Body) -> Resu
     if cmd.is_empty() {
         return Err(ApiError::bad_request("No exec command specified"));
     }
-    let [rows, columns] = size(config.console_size.as_deref());
+    let [rows, columns] = body::terminal_size(config.console_size.as_deref());
     let request = CreateExecRequest {
         container: name,
         cmd,
@@ -79,7 +79,7 @@ async fn start(State(api): State<Api>, Name(id): Name, request: Request) -> Resu
     }
     let made = exec.request.unwrap_or_default();
     let detach = config.detach.unwrap_or_default();
-    let [rows, columns] = size(config.console_size.as_deref());
+    let [rows, columns] = body::terminal_size(config.console_size.as_deref());
     let resized = (rows > 0 && columns > 0 && made.terminal).then(|| ResizeRequest {
         container: String::new(),
         exec: id.clone(),
@@ -123,16 +123,6 @@ async fn ended(mut containers: ContainersClient<Channel>, exec: String) {
             _ => return,
         }
     }
-}
-
-/// Returns rows and columns; 0 for what is left out or beyond any terminal.
-fn size(size: Option<&[usize]>) -> [u32; 2] {
-    let side = |index: usize| {
-        let side = size.and_then(|size| size.get(index)).copied();
-        side.and_then(|side| u16::try_from(side).ok())
-            .map_or(0, u32::from)
-    };
-    [side(0), side(1)]
 }
 
 async fn resize(State(api): State<Api>, Name(id): Name, uri: http::Uri) -> Result<StatusCode> {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use bollard_stubs::models::{ContainerCreateBody, EndpointSettings, HostConfig, PortMap};
 use wherry_proto::v1::{ContainerSpec, LogConfig, NetworkAttachment, PortBinding, Ulimit};
 
+use crate::api::body;
 use crate::api::error::{ApiError, Result};
 use crate::api::networks::attachment;
 use limits::{device, health_check, number, unsigned};
@@ -27,7 +28,7 @@ pub(super) fn spec(name: &str, body: ContainerCreateBody) -> Result<ContainerSpe
     // An entrypoint of one empty word takes the image's away.
     let entrypoint = body.entrypoint.unwrap_or_default();
     let clear_entrypoint = entrypoint == [""];
-    let [rows, columns] = size(host.console_size.as_deref());
+    let [rows, columns] = body::terminal_size(host.console_size.as_deref());
     let (restart_policy, restart_retries) = restart(host.restart_policy.as_ref())?;
     let (network, networks) = networks(
         body.network_disabled.unwrap_or_default(),
@@ -225,15 +226,6 @@ fn ports(map: Option<&PortMap>) -> Result<Vec<PortBinding>> {
     // A map has no order; what is bound first should not change from call to call.
     ports.sort_by(|a, b| (a.container_port, &a.protocol).cmp(&(b.container_port, &b.protocol)));
     Ok(ports)
-}
-
-fn size(size: Option<&[usize]>) -> [u32; 2] {
-    let side = |index: usize| {
-        let side = size.and_then(|size| size.get(index)).copied();
-        side.and_then(|side| u16::try_from(side).ok())
-            .map_or(0, u32::from)
-    };
-    [side(0), side(1)]
 }
 
 #[cfg(test)]
