@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "ImageConfig",
         "HealthCheck",
         "ThrottleDevice",
+        "WeightDevice",
         "Ulimit",
         "LogConfig",
         "Device",

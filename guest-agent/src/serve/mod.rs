@@ -130,6 +130,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
             Listen::Vsock => HOST_MOUNT.into(),
             Listen::Unix(_) => "/".into(),
         },
+        own_machine: matches!(options.listen, Listen::Vsock),
     };
     let containers = Containers::open(places, images.clone(), network, events.clone())
         .await

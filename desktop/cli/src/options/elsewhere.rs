@@ -22,9 +22,6 @@ pub(crate) struct ElsewhereOptions {
     #[arg(long, hide = true)]
     kernel_memory: Option<String>,
 
-    #[arg(long, hide = true)]
-    blkio_weight_device: Vec<String>,
-
     #[arg(long, hide = true, value_parser = ["runc", "io.containerd.runc.v2"])]
     runtime: Option<String>,
 
@@ -103,10 +100,6 @@ impl ElsewhereOptions {
             (
                 self.kernel_memory.is_some(),
                 "kernel memory limit capabilities or the cgroup is not mounted. Limitation discarded.",
-            ),
-            (
-                !self.blkio_weight_device.is_empty(),
-                "Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.",
             ),
         ] {
             if given {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use wherry_proto::v1::mount::Kind;
-use wherry_proto::v1::{ContainerSpec, Device, Mount, ThrottleDevice, Ulimit};
+use wherry_proto::v1::{ContainerSpec, Device, Mount, ThrottleDevice, Ulimit, WeightDevice};
 
 use super::{mount_source, port_map};
 use crate::{omit_empty, or_null};
@@ -76,7 +76,6 @@ fn absent() -> Value {
         "Runtime": "wherry",
         "Isolation": "",
         "DeviceRequests": null,
-        "BlkioWeightDevice": [],
         "CpuRealtimePeriod": 0,
         "CpuRealtimeRuntime": 0,
         "MemorySwappiness": null,
@@ -102,6 +101,7 @@ fn limits(spec: &ContainerSpec) -> Value {
         "CpusetCpus": resources.cpuset_cpus,
         "CpusetMems": resources.cpuset_mems,
         "BlkioWeight": resources.blkio_weight,
+        "BlkioWeightDevice": resources.blkio_weight_devices.iter().map(weighed).collect::<Vec<_>>(),
         "BlkioDeviceReadBps": throttled(&resources.device_read_bps),
         "BlkioDeviceWriteBps": throttled(&resources.device_write_bps),
         "BlkioDeviceReadIOps": throttled(&resources.device_read_iops),
@@ -129,6 +129,10 @@ fn tmpfs(mount: &Mount) -> Option<(String, Value)> {
 fn throttled(devices: &[ThrottleDevice]) -> Vec<Value> {
     let device = |device: &ThrottleDevice| json!({"Path": device.path, "Rate": device.rate});
     devices.iter().map(device).collect()
+}
+
+fn weighed(device: &WeightDevice) -> Value {
+    json!({"Path": device.path, "Weight": device.weight})
 }
 
 fn device(device: &Device) -> Value {
