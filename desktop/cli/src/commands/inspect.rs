@@ -96,6 +96,7 @@ pub(super) async fn each(
     format: Option<&str>,
     find: impl AsyncFn(&str) -> Result<Value, Failure>,
 ) -> Outcome {
+    let format = format.filter(|format| !format.is_empty());
     let template = match format {
         None | Some("json") => None,
         Some(format) => Some(Template::parse(format)?),

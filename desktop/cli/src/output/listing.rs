@@ -52,7 +52,10 @@ pub(crate) struct Listing<'a> {
 
 /// Returns the list as `--format` says: `table`, `table TEMPLATE`, `json` or a template.
 fn render(listing: &Listing<'_>, format: Option<&str>) -> Result<String, Failure> {
-    match format.unwrap_or("table") {
+    match format
+        .filter(|format| !format.is_empty())
+        .unwrap_or("table")
+    {
         "table" => {
             let mut table = Table::new(listing.columns.iter().map(|(heading, _)| *heading));
             for row in &listing.rows {

@@ -341,8 +341,11 @@ impl Parser {
             }
             _ => return Ok(None),
         };
-        match self.tokens.front() {
-            Some(Token::Field(name)) => {
+        match (self.tokens.front(), &operand) {
+            (Some(Token::Field(name)), Operand::Function(function)) => Err(format!(
+                "{function} and what it takes are parted by a blank: write {{{{{function} .{name}}}}}"
+            )),
+            (Some(Token::Field(name)), _) => {
                 Err(format!("only fields, variables and (…) have a .{name}"))
             }
             _ => Ok(Some(operand)),

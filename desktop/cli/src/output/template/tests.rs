@@ -247,6 +247,7 @@ fn what_is_wrong_is_told_by_name() {
         ("{{\"a}}", "has no closing \""),
         ("{{}}", "nothing to show"),
         ("{{.A..B}}", "parted by blanks"),
+        ("{{json.Name}}", "write {{json .Name}}"),
         (
             "{{foo .Name}}",
             "no function foo: the functions are and, or,",
