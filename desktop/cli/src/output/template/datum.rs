@@ -221,7 +221,7 @@ impl<'a> Datum<'a> {
                     Some(value) => Self::Known { value, field: None },
                     // The zero value of what such a map holds.
                     None if holds_text(&value, field) => Self::from(String::new()),
-                    None => Self::from(Value::Null),
+                    None => Self::Missing,
                 })
             }
             (Value::Array(items), key) => {
@@ -325,12 +325,21 @@ fn beyond(place: usize, count: usize) -> String {
 
 /// Appends a value that was in a field as Go's templates print it.
 pub(super) fn show(datum: &Datum<'_>, text: &mut String) {
-    match datum {
-        Datum::Missing | Datum::Heads => text.push_str("<no value>"),
-        Datum::Known { value, field } => match (&**value, field) {
-            (Value::Null, Some(field)) if LISTS.contains(field) => text.push_str("[]"),
-            (Value::Null, Some(field)) if MAPS.contains(field) => text.push_str("map[]"),
-            (value, _) => text.push_str(&super::print::plain(value)),
-        },
+    let (value, field) = match datum {
+        Datum::Missing | Datum::Heads => return text.push_str("<no value>"),
+        Datum::Known { value, field } => (&**value, *field),
+    };
+    match (value, field) {
+        (Value::Null, Some(field)) if LISTS.contains(&field) => text.push_str("[]"),
+        (Value::Null, Some(field)) if MAPS.contains(&field) => text.push_str("map[]"),
+        // Sets, which Go has as maps to empty structures.
+        (Value::Object(_), Some("ExposedPorts" | "Volumes")) => {
+            let keys: Vec<String> = super::print::sorted(value)
+                .iter()
+                .map(|(key, _)| format!("{key}:{{}}"))
+                .collect();
+            text.push_str(&format!("map[{}]", keys.join(" ")));
+        }
+        _ => text.push_str(&super::print::plain(value)),
     }
 }

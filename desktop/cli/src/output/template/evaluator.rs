@@ -40,7 +40,7 @@ pub(super) fn render<'a>(
         heading: None,
         text: String::new(),
     };
-    evaluator.show(nodes, Datum::borrowed(value))
+    evaluator.show(nodes, &Datum::borrowed(value))
 }
 
 /// Shows a template with the heads of columns in the places of fields.
@@ -54,13 +54,13 @@ pub(super) fn heads<'a>(
         heading: Some(heading),
         text: String::new(),
     };
-    evaluator.show(nodes, Datum::Heads)
+    evaluator.show(nodes, &Datum::Heads)
 }
 
 impl<'a> Evaluator<'a> {
-    fn show(mut self, nodes: &'a [Node], dot: Datum<'a>) -> Result<String, String> {
+    fn show(mut self, nodes: &'a [Node], dot: &Datum<'a>) -> Result<String, String> {
         self.variables.push(("$", dot.clone()));
-        self.walk(nodes, &dot)?;
+        self.walk(nodes, dot)?;
         Ok(self.text)
     }
 

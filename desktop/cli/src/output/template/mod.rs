@@ -26,12 +26,12 @@ pub(crate) struct Template(Vec<Node>);
 impl Template {
     /// Parses a template.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
-        parser::parse(text).map(Self).map_err(wrong)
+        parser::parse(text).map(Self).map_err(|why| wrong(&why))
     }
 
     /// Returns the template with the fields of `value`.
     pub(crate) fn render(&self, value: &Value) -> Result<String, Failure> {
-        evaluator::render(&self.0, value, None).map_err(wrong)
+        evaluator::render(&self.0, value, None).map_err(|why| wrong(&why))
     }
 
     /// Returns the template with the fields of a row, and its labels for
@@ -41,7 +41,7 @@ impl Template {
         fields: &Value,
         labels: &BTreeMap<String, String>,
     ) -> Result<String, Failure> {
-        evaluator::render(&self.0, fields, Some(labels)).map_err(wrong)
+        evaluator::render(&self.0, fields, Some(labels)).map_err(|why| wrong(&why))
     }
 
     /// Tells whether it has a field of this name in it.
@@ -52,11 +52,11 @@ impl Template {
     /// Returns the heads of the columns of a `table` template: the last name of
     /// each field, as `heading` writes it.
     pub(crate) fn headings(&self, heading: impl Fn(&str) -> String) -> Result<String, Failure> {
-        evaluator::heads(&self.0, &heading).map_err(wrong)
+        evaluator::heads(&self.0, &heading).map_err(|why| wrong(&why))
     }
 }
 
-fn wrong(why: String) -> Failure {
+fn wrong(why: &str) -> Failure {
     Failure::new(format!("--format: {why}"))
 }
 

@@ -275,11 +275,8 @@ impl Parser {
 
     fn command(&mut self, end: &Token) -> Result<Command, String> {
         let mut operands = Vec::new();
-        loop {
-            match self.operand()? {
-                Some(operand) => operands.push(operand),
-                None => break,
-            }
+        while let Some(operand) = self.operand()? {
+            operands.push(operand);
             match self.tokens.front() {
                 Some(Token::Space) => self.skip_space(),
                 Some(Token::Pipe) => break,

@@ -181,8 +181,8 @@ impl Verb {
     fn print(self, letter: char, value: &Value) -> String {
         let wrong = || format!("%!{letter}({})", typed(value));
         match (letter, value) {
-            ('T', value) => self.pad(kind(value).to_owned(), false),
-            ('v', Value::Null) => self.pad("<nil>".to_owned(), false),
+            ('T', value) => self.pad(kind(value), false),
+            ('v', Value::Null) => self.pad("<nil>", false),
             (_, Value::Null) => wrong(),
             (letter, Value::Array(items)) => {
                 format!(
@@ -197,10 +197,10 @@ impl Verb {
                 });
                 format!("map[{}]", joined(fields))
             }
-            ('v' | 't', Value::Bool(it)) => self.pad(it.to_string(), false),
-            ('v', Value::String(text)) if self.sharp => self.pad(quoted(text), false),
-            ('v' | 's', Value::String(text)) => self.pad(self.cut(text), false),
-            ('q', Value::String(text)) => self.pad(quoted(&self.cut(text)), false),
+            ('v' | 't', Value::Bool(it)) => self.pad(&it.to_string(), false),
+            ('v', Value::String(text)) if self.sharp => self.pad(&quoted(text), false),
+            ('v' | 's', Value::String(text)) => self.pad(&self.cut(text), false),
+            ('q', Value::String(text)) => self.pad(&quoted(&self.cut(text)), false),
             ('x' | 'X', Value::String(text)) => {
                 let lower: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
                 let digits = if letter == 'X' {
@@ -208,7 +208,7 @@ impl Verb {
                 } else {
                     lower
                 };
-                self.pad(digits, false)
+                self.pad(&digits, false)
             }
             ('v', Value::Number(number)) if number.is_f64() => {
                 self.float('g', number.as_f64().unwrap_or(0.0))
@@ -251,7 +251,7 @@ impl Verb {
                     'q' => quoted(&c.to_string()).replace('"', "'"),
                     _ => format!("U+{size:04X}"),
                 };
-                return Some(self.pad(text, false));
+                return Some(self.pad(&text, false));
             }
             _ => return None,
         };
@@ -295,10 +295,10 @@ impl Verb {
             let width = width.saturating_sub(sign.len());
             return format!("{sign}{digits:0>width$}");
         }
-        self.pad(format!("{sign}{digits}"), true)
+        self.pad(&format!("{sign}{digits}"), true)
     }
 
-    fn pad(self, text: String, number: bool) -> String {
+    fn pad(self, text: &str, number: bool) -> String {
         let width = self.width.unwrap_or(0);
         match () {
             () if self.minus => format!("{text:<width$}"),

@@ -15,7 +15,7 @@ fn container() -> Value {
     json!({
         "Id": "0123", "Name": "/web", "Args": ["a", "b c"], "RestartCount": 0,
         "State": {"Status": "running", "Running": true, "Paused": false, "ExitCode": 3},
-        "Config": {"Labels": {"a.b": "x", "z": "<1>"}, "Env": ["A=1", "B=2"], "Entrypoint": null, "Volumes": null},
+        "Config": {"Labels": {"a.b": "x", "z": "<1>"}, "Env": ["A=1", "B=2"], "Entrypoint": null, "Volumes": null, "ExposedPorts": {"80/tcp": {}}},
         "HostConfig": {"CpuShares": 7, "PortBindings": {}},
         "Mounts": [{"Type": "bind", "Source": "/srv"}],
         "NetworkSettings": {
@@ -110,6 +110,10 @@ fn what_people_write_for_docker_works() {
         (
             "{{.Config.Entrypoint}} {{.Config.Volumes}} {{.State.Health}}",
             "[] map[] <nil>",
+        ),
+        (
+            "{{.Config.ExposedPorts}} {{index .NetworkSettings.Ports \"9/tcp\"}}",
+            "map[80/tcp:{}] <no value>",
         ),
         (
             "{{.Config.Labels.none}} {{.Config.Labels.none.at.all}}",
