@@ -93,7 +93,11 @@ impl Weights {
         if !*in_use {
             let parent = Cgroup::new(containers);
             for id in parent.children() {
-                weigh(&Cgroup::new(&containers.join(id)), &Resources::default())?;
+                let cgroup = Cgroup::new(&containers.join(&id));
+                // It may be on its way out.
+                if let Err(error) = weigh(&cgroup, &Resources::default()) {
+                    tracing::debug!(%error, cgroup = id, "not weighed");
+                }
             }
             *in_use = true;
         }
@@ -114,10 +118,11 @@ impl Weights {
     ) -> Result<(), Error> {
         // Held, so that nobody's own weight is taken for none.
         let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_given(resources) && self.own_machine && self.are_known() {
+        let wanted = is_given(resources) && self.are_known();
+        if wanted && self.own_machine {
             self.use_them(&mut in_use, resources, containers)?;
         }
-        if is_given(resources) || *in_use {
+        if wanted || *in_use {
             weigh(cgroup, resources)?;
         }
         Ok(())
