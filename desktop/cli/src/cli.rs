@@ -7,9 +7,9 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::container::{ContainerCommand, ContainerGroup};
 use crate::commands::{
-    completion, context, docker_env, events, history, image, images, import, info, inspect, load,
-    login, logout, machine, network, pull, push, remove_image, save, search, system, tag, version,
-    volume,
+    certificates, completion, context, docker_env, events, history, image, images, import, info,
+    inspect, load, login, logout, machine, network, pull, push, remove_image, save, search, system,
+    tag, version, volume,
 };
 use crate::failure::{ENGINE, FAILED};
 use crate::output;
@@ -102,6 +102,8 @@ pub(crate) enum Command {
     DockerEnv(docker_env::Arguments),
     /// Make this engine a context of Docker's clients
     Context(context::Arguments),
+    /// Make certificates for the Engine API over TCP
+    Certificates(certificates::Arguments),
     /// Print a completion script for a shell
     Completion(completion::Arguments),
 }

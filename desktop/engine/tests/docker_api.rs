@@ -4,75 +4,12 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
-use std::io::{Read, Write};
+#[allow(dead_code)]
+mod daemon;
+
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-const DEADLINE: Duration = Duration::from_secs(20);
-
-struct Daemon {
-    home: tempfile::TempDir,
-    process: Child,
-}
-
-impl Daemon {
-    fn start() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_wherryd"))
-            .env("WHERRY_HOME", home.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let daemon = Self { home, process };
-        let deadline = Instant::now() + DEADLINE;
-        while UnixStream::connect(daemon.socket()).is_err() {
-            assert!(Instant::now() < deadline, "wherryd does not listen");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        daemon
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.home.path().join("run/docker.sock")
-    }
-
-    fn connect(&self) -> UnixStream {
-        let stream = UnixStream::connect(self.socket()).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream
-    }
-
-    /// Sends bytes, ends the stream, and returns all that comes back.
-    fn ask(&self, request: &[u8]) -> String {
-        let mut stream = self.connect();
-        // The server may have hung up on what it does not want to read.
-        let _ = stream.write_all(request);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    fn get(&self, path: &str) -> String {
-        self.ask(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
-    }
-
-    fn post(&self, path: &str, body: &[u8]) -> String {
-        let length = body.len();
-        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
-        self.ask(&[head.as_bytes(), body].concat())
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use daemon::Daemon;
 
 fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
@@ -119,6 +56,12 @@ fn what_is_wrong_is_answered_in_json() {
             "you must choose at least one stream",
         ),
         ("/containers/x/archive", "400", "'path' cannot be empty"),
+        (
+            "/containers/x/stats?one-shot=1",
+            "400",
+            "cannot have stream=true and one-shot=true",
+        ),
+        ("/containers/x/attach/ws", "400", "Connection"),
         ("/nodes", "503", "not a swarm manager"),
         ("/plugins/x/json", "404", "plugin"),
     ] {

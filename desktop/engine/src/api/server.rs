@@ -1,6 +1,7 @@
 //! The HTTP server: connections, and what every answer carries.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,9 +11,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt;
-use wherry_client::local::{Hangup, LocalListener, LocalStream};
+use wherry_client::local::LocalListener;
 
+use super::hangup::Hangup;
+use super::tcp::Names;
 use super::{Api, router, version};
 
 /// How long a client may take for a request's head.
@@ -36,7 +40,8 @@ pub(crate) async fn serve(listener: LocalListener, api: Api) {
             Ok(stream) => match stream.is_from_this_user() {
                 Ok(true) => match stream.hangup() {
                     Ok(hangup) => {
-                        tokio::spawn(serve_connection(stream, hangup, router.clone()));
+                        let hangup = Hangup::Local(hangup);
+                        tokio::spawn(serve_connection(stream, hangup, router.clone(), None));
                     }
                     Err(error) => tracing::warn!(%error, "a Docker client cannot be served"),
                 },
@@ -51,18 +56,27 @@ pub(crate) async fn serve(listener: LocalListener, api: Api) {
     }
 }
 
-async fn serve_connection(stream: LocalStream, hangup: Hangup, router: Router) {
+/// Serves one connection until it ends. Over TCP, `names` are those that the server
+/// may be asked by.
+pub(super) async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    hangup: Hangup,
+    router: Router,
+    names: Option<Arc<Names>>,
+) {
+    // A client of the local socket may end its request's stream and still read the
+    // answer. Over TCP that looks like a client that has gone, as it does to dockerd.
+    let half_close = matches!(hangup, Hangup::Local(_));
     let its = hangup.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(its.clone());
-        answer(router.clone(), request)
+        answer(router.clone(), request, names.clone())
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(LONGEST_HEAD)
-        // A client may end its request's stream and still read the answer.
-        .half_close(true)
+        .half_close(half_close)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     // A client that waits for an answer and goes is noticed by nothing else, for
@@ -76,9 +90,16 @@ async fn serve_connection(stream: LocalStream, hangup: Hangup, router: Router) {
     }
 }
 
-async fn answer(router: Router, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+async fn answer(
+    router: Router,
+    mut request: Request<Incoming>,
+    names: Option<Arc<Names>>,
+) -> Result<Response, Infallible> {
     tracing::debug!(method = %request.method(), path = request.uri().path(), "a Docker client asks");
-    let mut response = match version::split(request.uri()) {
+    let checked = names.map_or(Ok(()), |names| {
+        names.check(request.uri(), request.headers())
+    });
+    let mut response = match checked.and_then(|()| version::split(request.uri())) {
         Ok((version, uri)) => {
             *request.uri_mut() = uri;
             request.extensions_mut().insert(version);

@@ -1,6 +1,7 @@
 //! Standard streams towards clients: hijacked connections and answers of any
 //! length, multiplexed where there is no terminal.
 
+use std::io::ErrorKind;
 use std::pin::Pin;
 
 use axum::body::Body;
@@ -13,11 +14,11 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio_util::task::AbortOnDropHandle;
-use wherry_client::local::Hangup;
 use wherry_client::{BulkReader, BulkStream, BulkWriter, StreamError};
 use wherry_proto::frame::{Frame, Kind};
 
 use super::error::{ApiError, Result};
+use super::hangup::Hangup;
 use super::version::ApiVersion;
 
 /// What is read of a client at once, bytes.
@@ -80,6 +81,11 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// Tells whether a frame of the guest is output that the client wants.
+    pub(super) fn has_output(self, kind: Kind) -> bool {
+        matches!(kind, Kind::Stdout | Kind::Data | Kind::Stderr) && self.has(kind)
+    }
+
     fn has(self, kind: Kind) -> bool {
         match kind {
             Kind::Stderr => self.stderr,
@@ -333,20 +339,20 @@ async fn input(mut client: ReadHalf<TokioIo<Upgraded>>, mut guest: BulkWriter, w
     let mut buffer = vec![0; READ];
     loop {
         match client.read(&mut buffer).await {
-            Ok(0) => {
-                let _ = guest.end().await;
-                return;
-            }
+            Ok(0) => break,
             Ok(read) if wanted => {
                 if guest.send(&buffer[..read]).await.is_err() {
                     return;
                 }
             }
             Ok(_) => {}
+            // The connection's end without TLS's: of what it sent, no more.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
             // It vanished: the guest's stream closes with its halves.
             Err(_) => return,
         }
     }
+    let _ = guest.end().await;
 }
 
 #[cfg(test)]
