@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "Device",
         "NetworkAttachment",
         "NetworkEndpoint",
+        "PathList",
     ];
     let mut configuration = tonic_prost_build::configure();
     for message in kept {

@@ -150,7 +150,7 @@ async fn tcp(connection: Connection, mut socket: TcpStream) -> io::Result<()> {
 }
 
 /// Copies the payload of Data frames, until End.
-async fn host_to_container(
+pub(super) async fn host_to_container(
     mut host: impl AsyncRead + Unpin,
     mut container: impl AsyncWrite + Unpin,
 ) -> io::Result<()> {
@@ -177,7 +177,7 @@ async fn host_to_container(
 }
 
 /// Copies what a container sends into Data frames, and its end into End.
-async fn container_to_host(
+pub(super) async fn container_to_host(
     mut container: impl AsyncRead + Unpin,
     mut host: impl AsyncWrite + Unpin,
 ) -> io::Result<()> {
