@@ -39,6 +39,7 @@ const SCRIPTS: &[&str] = &[
     "docker_cli",
     "compose",
     "docker_py",
+    "engine_socket",
     "testcontainers_py",
     "devcontainer",
 ];

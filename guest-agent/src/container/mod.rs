@@ -90,6 +90,8 @@ pub(crate) struct Places {
     pub(crate) run: PathBuf,
     /// Below this a bind mount's source must lie.
     pub(crate) shares: PathBuf,
+    /// The socket that leads to the engine's API, for containers that mount it.
+    pub(crate) engine_socket: PathBuf,
 }
 
 /// All containers.

@@ -277,6 +277,8 @@ impl Containers {
             cap_drop: spec.cap_drop.clone(),
             security_opt: spec.security_opt.clone(),
             privileged: spec.privileged,
+            masked_paths: spec.masked_paths.clone().map(|list| list.paths),
+            readonly_paths: spec.readonly_paths.clone().map(|list| list.paths),
             read_only: spec.read_only,
             terminal: spec.terminal,
             terminal_size: terminal_size(spec.terminal_rows, spec.terminal_columns),

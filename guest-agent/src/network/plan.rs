@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::NetworkError;
-use super::definition::{Definition, INTERFACE_OPTION, MTU_OPTION, Range};
+use super::definition::{
+    Definition, HOST_BINDING_OPTION, ICC_OPTION, INTERFACE_OPTION, MASQUERADE_OPTION, MTU_OPTION,
+    Range, truth,
+};
 use super::prefix::Prefix;
 
 /// What a user asks of a new network.
@@ -278,6 +281,21 @@ fn apply_options(definition: &mut Definition) -> Result<(), NetworkError> {
             )));
         }
         definition.interface.clone_from(name);
+    }
+    for flag in [ICC_OPTION, MASQUERADE_OPTION] {
+        let value = definition.options.get(flag).map_or("true", String::as_str);
+        if truth(value).is_none() {
+            return Err(NetworkError::Invalid(format!(
+                "invalid value {value:?} of {flag}: write true or false"
+            )));
+        }
+    }
+    if let Some(address) = definition.host_binding()
+        && address.parse::<std::net::Ipv4Addr>().is_err()
+    {
+        return Err(NetworkError::Invalid(format!(
+            "invalid value {address:?} of {HOST_BINDING_OPTION}: give an IPv4 address of the host"
+        )));
     }
     match definition.options.get(MTU_OPTION) {
         Some(text)

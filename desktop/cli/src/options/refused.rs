@@ -21,12 +21,9 @@ pub(crate) struct Checkpoints {
 const CHECKPOINTS: &str = "containers are not checkpointed: `wherry pause` holds one, \
                            and `wherry commit` keeps its files";
 
-/// What `volume create` has for other drivers, and for a swarm's volumes.
+/// What `volume create` has for a swarm's volumes.
 #[derive(clap::Args, Debug)]
 pub(crate) struct VolumeDrivers {
-    #[arg(short, long, hide = true, value_parser = refuse(VOLUME))]
-    opt: Vec<String>,
-
     #[arg(long, hide = true, value_parser = refuse(CLUSTER))]
     availability: Option<String>,
 
@@ -65,8 +62,6 @@ pub(crate) struct ClusterVolumes {
     cluster: Option<String>,
 }
 
-const VOLUME: &str = "a volume is a folder of the data disk: mount memory by --tmpfs, \
-                      and a folder of the host by -v when the container is made";
 const CLUSTER: &str = "there are no cluster volumes, which need a swarm";
 
 /// Returns a parser that takes no value.

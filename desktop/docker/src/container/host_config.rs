@@ -14,6 +14,7 @@ pub(super) fn host_config(spec: &ContainerSpec) -> Value {
         .iter()
         // A volume without a name is told among the volumes of the configuration.
         .filter(|mount| mount.kind() != Kind::Tmpfs && !mount_source(mount).is_empty())
+        .filter(|mount| mount.volume_subpath.is_empty())
         .map(|mount| {
             let read_only = if mount.read_only { ":ro" } else { "" };
             format!("{}:{}{read_only}", mount_source(mount), mount.target)
@@ -54,6 +55,20 @@ pub(super) fn host_config(spec: &ContainerSpec) -> Value {
         "Devices": spec.devices.iter().map(device).collect::<Vec<_>>(),
         "Init": spec.init,
     });
+    let lists = [
+        ("MaskedPaths", &spec.masked_paths),
+        ("ReadonlyPaths", &spec.readonly_paths),
+    ];
+    for (name, list) in lists {
+        if let Some(list) = list {
+            config[name] = json!(list.paths);
+        }
+    }
+    // What a bind in the short form cannot say.
+    let mounts: Vec<Value> = spec.mounts.iter().filter_map(subpath).collect();
+    if !mounts.is_empty() {
+        config["Mounts"] = mounts.into();
+    }
     omit_empty(&mut config, &["Annotations", "Tmpfs", "Sysctls", "Init"]);
     if let (Value::Object(config), Value::Object(limits)) = (&mut config, limits(spec)) {
         config.extend(limits);
@@ -118,6 +133,18 @@ fn log_config(spec: &ContainerSpec) -> Value {
         driver => driver,
     };
     json!({"Type": driver, "Config": config.options})
+}
+
+fn subpath(mount: &Mount) -> Option<Value> {
+    (!mount.volume_subpath.is_empty()).then(|| {
+        json!({
+            "Type": "volume",
+            "Source": mount.source,
+            "Target": mount.target,
+            "ReadOnly": mount.read_only,
+            "VolumeOptions": {"Subpath": mount.volume_subpath},
+        })
+    })
 }
 
 /// A mount of `--tmpfs`; one of `--mount` is among the mounts.

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use axum::Json;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
 use bollard_stubs::models::{ExecConfig, ExecStartConfig};
 use http::StatusCode;
 use hyper::upgrade::OnUpgrade;
@@ -21,6 +20,7 @@ use super::error::{ApiError, Result};
 use super::path::Name;
 use super::query::Query;
 use super::stream::{self, Client, Form, Wanted};
+use super::version::ApiVersion;
 use super::{Api, body};
 
 /// How long an exec may take to have an exit code once its output ended.
@@ -37,13 +37,21 @@ pub(super) fn routes() -> Router<Api> {
         .route("/exec/{id}/json", get(inspect))
 }
 
-async fn create(State(api): State<Api>, Name(name): Name, request: Body) -> Result<Response> {
+async fn create(
+    State(api): State<Api>,
+    Extension(version): Extension<ApiVersion>,
+    Name(name): Name,
+    request: Body,
+) -> Result<Response> {
     let config: ExecConfig = body::json(request).await?;
     let cmd = config.cmd.unwrap_or_default();
     if cmd.is_empty() {
         return Err(ApiError::bad_request("No exec command specified"));
     }
-    let [rows, columns] = body::terminal_size(config.console_size.as_deref());
+    let size = config
+        .console_size
+        .filter(|_| version >= ApiVersion::minor(42));
+    let [rows, columns] = body::terminal_size(size.as_deref());
     let request = CreateExecRequest {
         container: name,
         cmd,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use futures_util::stream as streams;
 use http::{HeaderName, Uri, header};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use super::error::{ApiError, Result};
 use super::query::Query;
 use super::server::DOCKER;
 use super::version::{ApiVersion, NEWEST, OLDEST};
-use super::{Api, images};
+use super::{Api, history, images};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -95,7 +95,10 @@ fn machine(architecture: &str) -> &str {
     }
 }
 
-async fn info(State(api): State<Api>) -> Result<Json<Value>> {
+async fn info(
+    State(api): State<Api>,
+    Extension(version): Extension<ApiVersion>,
+) -> Result<Json<Value>> {
     let guest = guest(&api).await?;
     let settings = Settings::load(api.home()).map_err(ApiError::internal)?;
     let listed = api
@@ -166,6 +169,7 @@ async fn info(State(api): State<Api>) -> Result<Json<Value>> {
     if let (Value::Object(value), Value::Object(fixed)) = (&mut value, abilities()) {
         value.extend(fixed);
     }
+    history::info(&mut value, version);
     Ok(Json(value))
 }
 
@@ -195,8 +199,6 @@ fn abilities() -> Value {
         "CPUSet",
         "PidsLimit",
         "IPv4Forwarding",
-        "BridgeNfIptables",
-        "BridgeNfIp6tables",
     ];
     let lacks = [
         "KernelMemoryTCP",

@@ -8,6 +8,7 @@ use axum::{Json, Router};
 use bollard_stubs::models::VolumeCreateRequest;
 use http::{StatusCode, Uri};
 use serde_json::{Value, json};
+use tonic::Request;
 use wherry_docker::volume as shape;
 use wherry_proto::v1::{
     CreateVolumeRequest, InspectVolumeRequest, ListVolumesRequest, PruneVolumesRequest,
@@ -19,6 +20,7 @@ use super::path::Name;
 use super::query::{Filters, Query};
 use super::version::ApiVersion;
 use super::{Api, body};
+use crate::daemon;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -40,19 +42,16 @@ async fn create(State(api): State<Api>, request: Body) -> Result<Response> {
             format!("error looking up volume plugin {driver}: plugin \"{driver}\" not found"),
         ));
     }
-    if request
-        .driver_opts
-        .is_some_and(|options| !options.is_empty())
-    {
-        return Err(ApiError::not_implemented(
-            "options of volume drivers are not supported by Wherry",
-        ));
-    }
     let request = CreateVolumeRequest {
         name: request.name.unwrap_or_default(),
         labels: request.labels.unwrap_or_default(),
+        options: request.driver_opts.unwrap_or_default(),
+        bind_source: String::new(),
     };
-    let volume = api.volumes().await?.create(request).await?.into_inner();
+    api.guest().await?;
+    let volume = daemon::create_volume(&api.link, Request::new(request))
+        .await?
+        .into_inner();
     Ok((StatusCode::CREATED, Json(shape::inspect(&volume))).into_response())
 }
 

@@ -94,6 +94,16 @@ impl Containers {
                 .find_network(&attachment.network)
                 .map_err(network_error)?;
             attachment.network.clone_from(&network.name);
+            if let (true, Some(address)) = (requests.is_empty(), network.host_binding()) {
+                // The first network of a container counts for its ports.
+                for port in spec
+                    .ports
+                    .iter_mut()
+                    .filter(|port| port.host_address.is_empty())
+                {
+                    address.clone_into(&mut port.host_address);
+                }
+            }
             let request = self.endpoint_request(attachment, false)?;
             if requests
                 .iter()

@@ -99,6 +99,33 @@ fn rules(table: &str) -> String {
 }
 
 #[test]
+fn a_network_may_keep_its_containers_from_each_other() {
+    sandboxed(async |sandbox| {
+        let network = sandbox.open();
+        let option = |value: &str| NewNetwork {
+            options: [(
+                "com.docker.network.bridge.enable_icc".to_owned(),
+                value.to_owned(),
+            )]
+            .into(),
+            ..named("apart")
+        };
+        let wrong = network.create(option("maybe"), Vec::new()).await;
+        assert!(wrong.unwrap_err().to_string().contains("true or false"));
+        create(&network, option("false")).await;
+        create(&network, named("together")).await;
+        let (one, other) = (
+            start(&network, "one", &["apart", "together"]).await,
+            start(&network, "other", &["apart", "together"]).await,
+        );
+        let address = |attachment: &Attachment, place: usize| attachment.endpoints[place].ipv4;
+        let netns = |attachment: &Attachment| attachment.netns.clone().unwrap();
+        assert!(!reaches(&netns(&one), address(&other, 0), &netns(&other)));
+        assert!(reaches(&netns(&one), address(&other, 1), &netns(&other)));
+    });
+}
+
+#[test]
 fn containers_reach_their_own_networks_and_no_others() {
     sandboxed(async |sandbox| {
         let network = sandbox.open();

@@ -1,9 +1,9 @@
 //! What changes a container.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use bollard_stubs::models::{ContainerCreateBody, ContainerUpdateBody, HostConfig};
 use http::{StatusCode, Uri};
 use serde_json::{Value, json};
@@ -19,22 +19,35 @@ use wherry_proto::v1::{
 
 use super::create;
 use crate::api::error::{ApiError, Result};
+use crate::api::images::check_platform;
 use crate::api::path::Name;
 use crate::api::query::Query;
-use crate::api::{Api, body};
+use crate::api::version::ApiVersion;
+use crate::api::{Api, body, history};
 
 /// How long a container has to stop, seconds; it waits for ever.
 const FOR_EVER: u32 = u32::MAX;
 
-pub(super) async fn create(State(api): State<Api>, uri: Uri, request: Body) -> Result<Response> {
-    let body: ContainerCreateBody = body::json(request).await?;
+pub(super) async fn create(
+    State(api): State<Api>,
+    Extension(version): Extension<ApiVersion>,
+    uri: Uri,
+    request: Body,
+) -> Result<Response> {
+    let mut body: ContainerCreateBody = body::json(request).await?;
+    history::container_of_client(&mut body, version);
     if body.image.as_deref().unwrap_or_default().is_empty() {
         return Err(ApiError::bad_request(
             "no image is named: Image must not be empty",
         ));
     }
     let folders = create::folders(&body);
-    let spec = create::spec(Query::of(&uri).text("name"), body)?;
+    let discarded = body.host_config.as_ref().map(create::warnings);
+    let query = Query::of(&uri);
+    let spec = create::spec(query.text("name"), body)?;
+    if version >= ApiVersion::minor(41) {
+        check_platform(&api, &spec.image, query.text("platform")).await?;
+    }
     api.guest().await?;
     api.translator().make_folders(&folders).await?;
     let request = CreateContainerRequest { spec: Some(spec) };
@@ -43,7 +56,9 @@ pub(super) async fn create(State(api): State<Api>, uri: Uri, request: Body) -> R
         .create(Request::new(request))
         .await?
         .into_inner();
-    let answer = json!({"Id": made.id, "Warnings": made.warnings});
+    let mut warnings = made.warnings;
+    warnings.extend(discarded.iter().flatten().map(|text| (*text).to_owned()));
+    let answer = json!({"Id": made.id, "Warnings": warnings});
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use http::Uri;
 use regex::{Regex, RegexBuilder};
 use serde_json::{Value, json};
@@ -17,10 +17,11 @@ use wherry_proto::v1::{
     Container, ContainerSize, DiffRequest, ListContainersRequest, SizesRequest, TopRequest,
 };
 
-use crate::api::Api;
 use crate::api::error::Result;
 use crate::api::path::Name;
 use crate::api::query::{Filters, Query};
+use crate::api::version::ApiVersion;
+use crate::api::{Api, history};
 
 /// The most memory that a filter's regular expression may take, bytes.
 const REGEX_SIZE: usize = 1 << 20;
@@ -183,12 +184,14 @@ fn matches(container: &Container, filters: &Filters) -> bool {
 
 pub(super) async fn inspect(
     State(api): State<Api>,
+    Extension(version): Extension<ApiVersion>,
     Name(name): Name,
     uri: Uri,
 ) -> Result<Json<Value>> {
     let guest = api.guest().await?;
     let container = super::inspect(&guest, &name).await?;
     let mut value = shape::inspect(&container);
+    history::container(&mut value, version);
     if Query::of(&uri).flag("size") {
         let sizes = sizes(guest, vec![container.id]).await?;
         sizes.values().for_each(|size| add_size(&mut value, size));

@@ -8,16 +8,17 @@ use serde_json::{Value, json};
 use wherry_docker::reference::{familiar, split_tag};
 use wherry_docker::{image as shape, pattern};
 use wherry_proto::v1::{
-    DiskUsageRequest, Image, ImageHistoryRequest, InspectImageRequest, ListImagesRequest,
-    PruneImagesRequest, RemoveImageRequest, SearchImagesRequest, TagImageRequest,
+    DiskUsageRequest, Image, ImageHistoryRequest, InspectImageRequest, ListContainersRequest,
+    ListImagesRequest, PruneImagesRequest, RemoveImageRequest, SearchImagesRequest,
+    TagImageRequest,
 };
 
-use super::access;
-use crate::api::Api;
+use super::{access, platform};
 use crate::api::error::{ApiError, Result};
 use crate::api::path::Name;
 use crate::api::query::{Filters, Query};
 use crate::api::version::ApiVersion;
+use crate::api::{Api, history};
 
 /// What `docker search` shows where no number is asked for.
 const SEARCH: u32 = 25;
@@ -60,6 +61,18 @@ pub(super) async fn list(State(api): State<Api>, parts: Parts) -> Result<Json<Va
         }
         false => Vec::new(),
     };
+    // The images that containers were made of, each as often.
+    let containers: Vec<String> = if version >= ApiVersion::minor(51) {
+        let request = ListContainersRequest { all: true };
+        let listed = api.containers().await?.list(request).await?.into_inner();
+        listed
+            .containers
+            .into_iter()
+            .map(|one| one.image_id)
+            .collect()
+    } else {
+        Vec::new()
+    };
     let patterns = filters.values("reference");
     let rows = listed.iter_mut().filter_map(|image| {
         if !patterns.is_empty() {
@@ -79,9 +92,8 @@ pub(super) async fn list(State(api): State<Api>, parts: Parts) -> Result<Json<Va
         if let Some(usage) = usage.iter().find(of_this) {
             row["SharedSize"] = image.size.saturating_sub(usage.unique).into();
         }
-        if version < ApiVersion::minor(44) {
-            row["VirtualSize"] = image.size.into();
-        }
+        let of_this = containers.iter().filter(|of| *of == &image.id).count();
+        history::image_row(&mut row, of_this, version);
         Some(row)
     });
     Ok(Json(rows.collect()))
@@ -140,7 +152,7 @@ fn is_like(tag: &str, pattern: &str) -> bool {
     })
 }
 
-async fn find(api: &Api, name: String) -> Result<Image> {
+pub(super) async fn find(api: &Api, name: String) -> Result<Image> {
     Ok(api
         .images()
         .await?
@@ -157,19 +169,17 @@ pub(super) async fn inspect(api: Api, name: String, parts: &Parts) -> Result<Jso
             "conflicting options: manifests and platform options cannot both be set",
         ));
     }
-    let image = find(&api, name).await?;
+    let image = find(&api, name.clone()).await?;
+    if version >= ApiVersion::minor(49) {
+        platform::check(&image, &name, query.text("platform"))?;
+    }
     let mut value = shape::inspect(&image);
-    if version < ApiVersion::minor(44) {
-        value["VirtualSize"] = image.size.into();
-    }
-    if version < ApiVersion::minor(45) {
-        value["Container"] = "".into();
-        value["ContainerConfig"] = Value::Null;
-    }
+    history::image(&mut value, version);
     Ok(Json(value))
 }
 
-pub(super) async fn history(api: Api, name: String) -> Result<Json<Value>> {
+pub(super) async fn steps(api: Api, name: String, parts: &Parts) -> Result<Json<Value>> {
+    platform::of_request(&api, &name, parts, ApiVersion::minor(48)).await?;
     let request = ImageHistoryRequest { name };
     let steps = api
         .images()

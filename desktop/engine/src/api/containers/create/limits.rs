@@ -72,7 +72,7 @@ pub(in crate::api::containers) fn restart(policy: Option<&RestartPolicy>) -> Res
     ))
 }
 
-pub(super) fn health_check(check: HealthConfig) -> Result<HealthCheck> {
+pub(in crate::api::containers) fn health_check(check: HealthConfig) -> Result<HealthCheck> {
     Ok(HealthCheck {
         test: check.test.unwrap_or_default(),
         interval_ns: unsigned("Interval", check.interval)?,

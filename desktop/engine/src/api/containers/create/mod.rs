@@ -6,12 +6,15 @@ mod mounts;
 use std::collections::HashMap;
 
 use bollard_stubs::models::{ContainerCreateBody, EndpointSettings, HostConfig, PortMap};
-use wherry_proto::v1::{ContainerSpec, LogConfig, NetworkAttachment, PortBinding, Ulimit};
+use wherry_proto::v1::{
+    ContainerSpec, LogConfig, NetworkAttachment, PathList, PortBinding, Ulimit,
+};
 
 use crate::api::body;
 use crate::api::error::{ApiError, Result};
 use crate::api::networks::attachment;
-use limits::{device, health_check, number, unsigned};
+pub(super) use limits::health_check;
+use limits::{device, number, unsigned};
 
 pub(super) use limits::{resources, restart};
 pub(super) use mounts::folders;
@@ -118,6 +121,8 @@ pub(super) fn spec(name: &str, body: ContainerCreateBody) -> Result<ContainerSpe
         networks,
         dns_search: host.dns_search.unwrap_or_default(),
         dns_options: host.dns_options.unwrap_or_default(),
+        masked_paths: host.masked_paths.map(|paths| PathList { paths }),
+        readonly_paths: host.readonly_paths.map(|paths| PathList { paths }),
     })
 }
 
@@ -155,6 +160,21 @@ fn networks(
     }
     others.insert(0, first);
     (mode.to_owned(), others)
+}
+
+/// Tells what of a description is left out, in Docker's words: what version 2 of
+/// cgroups has not.
+pub(super) fn warnings(host: &HostConfig) -> Vec<&'static str> {
+    let mut warnings = Vec::new();
+    if host.oom_kill_disable == Some(true) {
+        warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.");
+    }
+    if host.memory_swappiness.is_some_and(|percent| percent != -1) {
+        warnings.push(
+            "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.",
+        );
+    }
+    warnings
 }
 
 /// Refuses by name what the guest cannot do, where a client asks for it.
@@ -330,10 +350,6 @@ mod tests {
         for (config, words) in [
             (json!({"DeviceRequests": [{"Count": 1}]}), "DeviceRequests"),
             (json!({"UsernsMode": "private"}), "UsernsMode"),
-            (
-                json!({"Binds": ["/var/run/docker.sock:/var/run/docker.sock"]}),
-                "do not reach",
-            ),
             (json!({"Binds": [":/x"]}), "invalid volume specification"),
             (
                 json!({"Binds": ["/x:relative"]}),
