@@ -55,15 +55,19 @@ async fn a_request_ended_early_gets_its_whole_reply_through_the_engines_socket()
     );
     let frame = within(read_frame(&mut stream)).await.unwrap().unwrap();
     assert_eq!(frame.kind, Kind::End);
-    for _ in 0..32 {
-        write_frame(&mut stream, Kind::Data, &[b'r'; 32 * 1024])
-            .await
-            .unwrap();
-    }
-    write_frame(&mut stream, Kind::End, &[]).await.unwrap();
+    // More than the sockets hold, so that it is read meanwhile.
+    let replying = tokio::spawn(async move {
+        for _ in 0..32 {
+            let frame = write_frame(&mut stream, Kind::Data, &[b'r'; 32 * 1024]);
+            frame.await.unwrap();
+        }
+        write_frame(&mut stream, Kind::End, &[]).await.unwrap();
+        stream
+    });
     let mut reply = Vec::new();
     within(client.read_to_end(&mut reply)).await.unwrap();
     assert_eq!(reply.len(), 1 << 20);
+    drop(replying.await.unwrap());
     // A connection is carried once.
     let (_, reply) = agent.stream(Purpose::Engine(engine)).await;
     assert_eq!(reply.code, tonic::Code::NotFound as i32);
