@@ -72,11 +72,12 @@ pub(super) fn plan(
         // Docker takes the subnet for the wish.
         tracing::debug!(network = request.name, "an IPv6 subnet turns IPv6 on");
     }
-    let overlaps = |range: &Range| taken.iter().any(|taken| taken.overlaps(range.subnet));
-    if ipv4.iter().chain(&ipv6).any(overlaps) {
-        return Err(NetworkError::Refused(
-            "invalid pool request: Pool overlaps with other one on this address space".to_owned(),
-        ));
+    for Range { subnet, .. } in ipv4.iter().chain(&ipv6) {
+        if let Some(other) = taken.iter().find(|taken| taken.overlaps(*subnet)) {
+            return Err(NetworkError::Refused(format!(
+                "invalid pool request: Pool overlaps with other one on this address space: {subnet} with {other}, which a network or the machine has"
+            )));
+        }
     }
     let free = |subnet: Prefix| {
         !taken
@@ -86,12 +87,7 @@ pub(super) fn plan(
     };
     let ipv4 = match ipv4 {
         Some(range) => range,
-        None => Range::whole(free_subnet(free).ok_or_else(|| {
-            NetworkError::Refused(
-                "all predefined address pools have been fully subnetted: give a --subnet, or remove networks that are not needed"
-                    .to_owned(),
-            )
-        })?),
+        None => Range::whole(chosen_subnet(taken, avoided)?),
     };
     if ipv6.is_none() && request.ipv6 {
         ipv6 = Some(Range::whole(unique_local(&id, free)?));
@@ -229,6 +225,25 @@ fn member(subnet: Prefix, text: &str) -> Result<IpAddr, String> {
         return Err(format!("it is the network's own in {subnet}"));
     }
     Ok(address)
+}
+
+/// Returns a subnet that overlaps none of `taken`, and none of `avoided` either as
+/// long as there is one.
+fn chosen_subnet(taken: &[Prefix], avoided: &[Prefix]) -> Result<Prefix, NetworkError> {
+    let clear = |of: &[Prefix], subnet| !of.iter().any(|other| other.overlaps(subnet));
+    if let Some(subnet) = free_subnet(|subnet| clear(taken, subnet) && clear(avoided, subnet)) {
+        return Ok(subnet);
+    }
+    // A VPN that leads to all private addresses leaves none. One that hides a few
+    // hosts behind it is better than no network, and its owner can choose another.
+    let subnet = free_subnet(|subnet| clear(taken, subnet)).ok_or_else(|| {
+        NetworkError::Refused(
+            "all predefined address pools have been fully subnetted: give a --subnet, or remove networks that are not needed"
+                .to_owned(),
+        )
+    })?;
+    tracing::warn!(%subnet, "the host has routes to all private addresses: a new network overlaps one of its networks");
+    Ok(subnet)
 }
 
 /// Returns the first subnet of the pools that is free.
