@@ -57,6 +57,9 @@ impl Containers {
         mode: &NetworkMode,
     ) -> Result<(), Error> {
         if *mode != NetworkMode::Bridge {
+            if matches!(mode, NetworkMode::Container(_)) {
+                check_own(spec)?;
+            }
             if spec.networks.len() > 1 {
                 return Err(Error::Invalid(
                     "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
@@ -195,6 +198,18 @@ impl Containers {
 /// Returns the names that a container has on all its networks.
 pub(in crate::container) fn names(record: &Record) -> Vec<String> {
     vec![record.name.clone(), record.hostname.clone()]
+}
+
+/// Refuses what only the container that has the network can have, in Docker's words.
+fn check_own(spec: &ContainerSpec) -> Result<(), Error> {
+    let what = if !spec.ports.is_empty() || spec.publish_all {
+        "port publishing and the container type network mode"
+    } else if !(spec.dns.is_empty() && spec.dns_search.is_empty() && spec.dns_options.is_empty()) {
+        "dns and the network mode"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Invalid(format!("conflicting options: {what}")))
 }
 
 /// Refuses links for a container that shares another network.
