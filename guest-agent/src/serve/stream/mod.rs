@@ -1,6 +1,7 @@
 //! Bulk streams: one connection for each, dispatched by its header.
 
 mod archive;
+mod bytes;
 mod datagrams;
 mod files;
 mod logs;
