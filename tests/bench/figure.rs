@@ -33,6 +33,10 @@ pub(crate) const NAMES: &[(&str, &str)] = &[
     ("traffic", "iperf_udp_out"),
     ("traffic", "iperf_to_host"),
     ("images", "load"),
+    ("api", "api_run"),
+    ("api", "api_run_50"),
+    ("api", "api_run_50_all"),
+    ("api", "api_list_50"),
 ];
 
 /// One figure.

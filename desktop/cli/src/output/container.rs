@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use wherry_docker::container::{exposed_ports, status, status_name};
+use wherry_docker::container::{self as shape, exposed_ports, status, status_name};
 use wherry_docker::reference::short_id;
 use wherry_docker::{human, network};
 use wherry_proto::v1::container::Status;
@@ -39,7 +39,7 @@ pub(crate) fn row(container: &Container, full: bool, now: SystemTime) -> Value {
         .filter(|mount| mount.kind() == Kind::Volume)
         .count();
     json!({
-        "Command": command(&container.args, full),
+        "Command": command(shape::command(container), full),
         "CreatedAt": human::date(container.created.as_ref()),
         "ID": id,
         "Image": spec.image,

@@ -61,8 +61,114 @@ pub(super) fn host_config(spec: &ContainerSpec) -> Value {
     if let (Value::Object(config), Value::Object(absent)) = (&mut config, absent()) {
         config.extend(absent);
     }
+    tell_as_given(&mut config, spec);
     config
 }
+
+/// What Docker tells as the client wrote it, `null` where it wrote nothing.
+const AS_GIVEN: [&str; 29] = [
+    "Binds",
+    "BlkioDeviceReadBps",
+    "BlkioDeviceReadIOps",
+    "BlkioDeviceWriteBps",
+    "BlkioDeviceWriteIOps",
+    "BlkioWeightDevice",
+    "CapAdd",
+    "CapDrop",
+    "CgroupParent",
+    "ConsoleSize",
+    "ContainerIDFile",
+    "DeviceCgroupRules",
+    "DeviceRequests",
+    "Devices",
+    "Dns",
+    "DnsOptions",
+    "DnsSearch",
+    "ExtraHosts",
+    "GroupAdd",
+    "Links",
+    "MemorySwappiness",
+    "OomKillDisable",
+    "PortBindings",
+    "Runtime",
+    "SecurityOpt",
+    "Ulimits",
+    "UsernsMode",
+    "VolumeDriver",
+    "VolumesFrom",
+];
+
+/// As [`AS_GIVEN`], and left out where it is empty.
+const AS_GIVEN_OR_NOT: [&str; 6] = [
+    "Annotations",
+    "Init",
+    "Mounts",
+    "StorageOpt",
+    "Sysctls",
+    "Tmpfs",
+];
+
+/// Replaces what was made of the engine's own description by what a client of Docker's
+/// API wrote, which says more: in which form a mount was asked for, say.
+fn tell_as_given(config: &mut Value, spec: &ContainerSpec) {
+    let Some(mut given) = given(spec) else { return };
+    let host = given["HostConfig"].take();
+    let field = |name: &str| host.get(name).cloned().unwrap_or_default();
+    for name in AS_GIVEN {
+        let value = field(name);
+        // Text and sizes have no null in Go; and a rate may have been set since.
+        let set = config[name].as_array().is_some_and(|list| !list.is_empty());
+        let keeps = match &config[name] {
+            Value::String(_) => true,
+            Value::Array(_) => name == "ConsoleSize" || (set && name.starts_with("Blkio")),
+            _ => false,
+        };
+        if !(value.is_null() && keeps) {
+            config[name] = value;
+        }
+    }
+    for name in AS_GIVEN_OR_NOT {
+        config[name] = field(name);
+    }
+    omit_empty(config, &AS_GIVEN_OR_NOT);
+    for name in ["MaskedPaths", "ReadonlyPaths"] {
+        match host.get(name) {
+            Some(paths) => config[name] = paths.clone(),
+            None if spec.privileged => config[name] = Value::Null,
+            None => {}
+        }
+    }
+}
+
+/// Returns what a client of Docker's API wrote, where one made the container.
+pub(super) fn given(spec: &ContainerSpec) -> Option<Value> {
+    serde_json::from_str(&spec.docker).ok()
+}
+
+/// What Docker hides of a container that says nothing else.
+const MASKED: [&str; 12] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+
+/// What Docker lets nobody write there.
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 
 /// What Docker has and this engine has not, as Docker shows it unset.
 fn absent() -> Value {
@@ -81,6 +187,8 @@ fn absent() -> Value {
         "CpuRealtimeRuntime": 0,
         "MemorySwappiness": null,
         "OomKillDisable": null,
+        "MaskedPaths": MASKED,
+        "ReadonlyPaths": READ_ONLY,
         "CpuCount": 0,
         "CpuPercent": 0,
         "IOMaximumIOps": 0,

@@ -5,6 +5,7 @@
 
 mod body;
 mod containers;
+mod detach_keys;
 mod error;
 mod exec;
 #[cfg(any(test, fuzzing))]

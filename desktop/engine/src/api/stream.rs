@@ -2,6 +2,7 @@
 //! length, multiplexed where there is no terminal.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -18,10 +19,13 @@ use wherry_client::{BulkReader, BulkStream, BulkWriter, StreamError};
 use wherry_proto::frame::{Frame, Kind};
 
 use super::error::{ApiError, Result};
-use super::version::ApiVersion;
+use super::version::{ApiVersion, OLDEST};
 
 /// What is read of a client at once, bytes.
 const READ: usize = 32 * 1024;
+
+/// How long a client may take to close its side once the output has ended.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// The form in which a client gets a process's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +114,15 @@ impl Client {
             hangup: parts.extensions.get().cloned(),
         }
     }
+
+    /// Returns the version that the content type is of: without an upgrade Docker's
+    /// never tells the forms apart.
+    fn hijacked_version(&self) -> ApiVersion {
+        match self.upgrade {
+            Some(_) => self.version,
+            None => OLDEST,
+        }
+    }
 }
 
 /// Answers with the output of `stream` and joins its input to the client: over
@@ -122,7 +135,7 @@ pub(super) fn answer(
     client: Client,
     ending: Option<Ending>,
 ) -> Result<Response> {
-    let content_type = form.content_type(client.version);
+    let content_type = form.content_type(client.hijacked_version());
     let response = Response::builder().header(header::CONTENT_TYPE, content_type);
     let Some(upgrade) = client.upgrade else {
         let BulkStream { reader, writer } = stream;
@@ -155,7 +168,7 @@ pub(super) async fn answer_opening(
         };
         form.encode(&frame).unwrap_or_default()
     };
-    let content_type = form.content_type(client.version);
+    let content_type = form.content_type(client.hijacked_version());
     let response = Response::builder().header(header::CONTENT_TYPE, content_type);
     let Some(upgrade) = client.upgrade.take() else {
         return match opening.await {
@@ -302,8 +315,9 @@ async fn join(
     if let Err(error) = write_output(stream.reader, to_client, wanted, form, ending).await {
         tracing::debug!(%error, "a client's streams ended early");
     }
-    // Whoever still writes has nobody to read it.
-    input.abort();
+    // Whoever still writes has nobody to read it; but where it is not read at all, the
+    // client gets an error behind the output and not its end.
+    let _ = tokio::time::timeout(LEAVING, input).await;
 }
 
 async fn write_output(
@@ -329,7 +343,7 @@ async fn write_output(
 
 /// Sends what the client writes; its end is the end of the input. A client that
 /// wants no input is read too, for its end.
-async fn input(mut client: ReadHalf<TokioIo<Upgraded>>, mut guest: BulkWriter, wanted: bool) {
+async fn input(mut client: ReadHalf<TokioIo<Upgraded>>, mut guest: BulkWriter, mut wanted: bool) {
     let mut buffer = vec![0; READ];
     loop {
         match client.read(&mut buffer).await {
@@ -338,9 +352,8 @@ async fn input(mut client: ReadHalf<TokioIo<Upgraded>>, mut guest: BulkWriter, w
                 return;
             }
             Ok(read) if wanted => {
-                if guest.send(&buffer[..read]).await.is_err() {
-                    return;
-                }
+                // The process has ended, and its client may not know yet.
+                wanted = guest.send(&buffer[..read]).await.is_ok();
             }
             Ok(_) => {}
             // It vanished: the guest's stream closes with its halves.

@@ -228,14 +228,31 @@ fn identity(home: &std::path::Path) -> String {
 
 async fn events(State(api): State<Api>, uri: Uri) -> Result<Response> {
     let query = Query::of(&uri);
+    let (since_ns, until_ns) = (query.moment_ns("since")?, query.moment_ns("until")?);
+    if until_ns > 0 && since_ns > until_ns {
+        return Err(ApiError::bad_request(
+            "`since` time cannot be after `until` time",
+        ));
+    }
+    let mut filters = query.filters()?;
+    if !filters.any("scope", |scope| scope == "local") {
+        // Everything is of this engine: what happens elsewhere, nobody tells.
+        filters.add("type", "none");
+    }
+    // What does not happen here is not told, and no wrong filter either.
+    for kind in [
+        "builder", "config", "daemon", "node", "plugin", "secret", "service",
+    ] {
+        if filters.has(kind) {
+            filters.add("type", kind);
+        }
+    }
     let request = EventsRequest {
-        since_ns: query.moment_ns("since")?,
-        until_ns: query.moment_ns("until")?,
-        filters: query
-            .filters()?
+        since_ns,
+        until_ns,
+        filters: filters
             .iter()
-            // Everything is of this engine.
-            .filter(|(key, values)| key.as_str() != "scope" && !values.is_empty())
+            .filter(|(key, values)| known_of_events(key) && !values.is_empty())
             .map(|(key, values)| EventFilter {
                 key: key.clone(),
                 values: values.clone(),
@@ -249,6 +266,13 @@ async fn events(State(api): State<Api>, uri: Uri) -> Result<Response> {
         let event = events.message().await.ok()??;
         Some((line(&event::json(&event)), events))
     }))
+}
+
+fn known_of_events(key: &str) -> bool {
+    let absent = [
+        "scope", "builder", "config", "daemon", "node", "plugin", "secret", "service",
+    ];
+    !absent.contains(&key)
 }
 
 async fn disk_usage(
@@ -270,7 +294,9 @@ async fn disk_usage(
         .disk_usage(DiskUsageRequest {})
         .await?
         .into_inner();
-    let mut value = json!({});
+    let mut value = json!({
+        "LayersSize": 0, "Images": null, "Containers": null, "Volumes": null, "BuildCache": null,
+    });
     if wanted("image") {
         let rows = usage.images.iter().filter_map(|usage| {
             let image = usage.image.as_ref()?;
@@ -289,8 +315,10 @@ async fn disk_usage(
         let now = SystemTime::now();
         let rows = usage.containers.iter().filter_map(|usage| {
             let mut row = container::summary(usage.container.as_ref()?, now);
-            row["SizeRw"] = usage.size.into();
-            row["SizeRootFs"] = usage.size.into();
+            if usage.size > 0 {
+                row["SizeRw"] = usage.size.into();
+                row["SizeRootFs"] = usage.size.into();
+            }
             Some(row)
         });
         value["Containers"] = rows.collect();
@@ -306,9 +334,6 @@ async fn disk_usage(
     }
     if wanted("build-cache") {
         value["BuildCache"] = json!([]);
-        if version < ApiVersion::minor(42) {
-            value["BuilderSize"] = 0.into();
-        }
     }
     Ok(Json(value))
 }

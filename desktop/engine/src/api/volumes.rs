@@ -59,6 +59,7 @@ async fn create(State(api): State<Api>, request: Body) -> Result<Response> {
 async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Value>> {
     let filters = Query::of(&uri).filters()?;
     filters.only(&["dangling", "driver", "label", "name"])?;
+    filters.flag("dangling")?;
     let request = ListVolumesRequest { sizes: false };
     let listed = api.volumes().await?.list(request).await?.into_inner();
     let volumes = listed
@@ -100,10 +101,7 @@ async fn prune(
 ) -> Result<Json<Value>> {
     let filters = Query::of(&uri).filters()?;
     filters.only(&["all", "label", "label!"])?;
-    let all = filters
-        .values("all")
-        .iter()
-        .any(|value| matches!(value.as_str(), "1" | "true"));
+    let all = filters.flag("all")?.unwrap_or_default();
     let request = PruneVolumesRequest {
         // Until 1.42 those with a name went too.
         all: all || version < ApiVersion::minor(42),

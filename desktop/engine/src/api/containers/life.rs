@@ -47,7 +47,16 @@ pub(super) async fn create(State(api): State<Api>, uri: Uri, request: Body) -> R
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
-pub(super) async fn start(State(api): State<Api>, Name(name): Name) -> Result<StatusCode> {
+pub(super) async fn start(
+    State(api): State<Api>,
+    Name(name): Name,
+    uri: Uri,
+) -> Result<StatusCode> {
+    if !Query::of(&uri).text("checkpoint").is_empty() {
+        return Err(ApiError::bad_request(
+            "checkpoint is only supported in experimental mode, which Wherry has not",
+        ));
+    }
     let guest = api.guest().await?;
     let container = super::inspect(&guest, &name).await?;
     if container.status() == Status::Running {
@@ -146,6 +155,12 @@ pub(super) async fn resize(
     uri: Uri,
 ) -> Result<StatusCode> {
     let query = Query::of(&uri);
+    let guest = api.guest().await?;
+    let found = super::inspect(&guest, &container).await?;
+    if found.status() == Status::Running && found.spec.is_some_and(|spec| !spec.terminal) {
+        // As Docker: nothing to do is no failure.
+        return Ok(StatusCode::OK);
+    }
     let request = ResizeRequest {
         container,
         exec: String::new(),
@@ -185,8 +200,9 @@ pub(super) async fn prune(State(api): State<Api>, uri: Uri) -> Result<Json<Value
         not_labels: filters.values("label!").to_vec(),
     };
     let pruned = api.containers().await?.prune(request).await?.into_inner();
+    let ids = or_null(pruned.ids);
     Ok(Json(
-        json!({"ContainersDeleted": pruned.ids, "SpaceReclaimed": pruned.reclaimed}),
+        json!({"ContainersDeleted": ids, "SpaceReclaimed": pruned.reclaimed}),
     ))
 }
 
@@ -211,7 +227,16 @@ pub(super) async fn update(
     };
     let mut containers = api.containers().await?;
     let updated = containers.update(request).await?.into_inner();
-    Ok(Json(json!({"Warnings": updated.warnings})))
+    Ok(Json(json!({"Warnings": or_null(updated.warnings)})))
+}
+
+/// Returns `null` where there is nothing, as Go writes a list that was never made.
+fn or_null(list: Vec<String>) -> Value {
+    if list.is_empty() {
+        Value::Null
+    } else {
+        json!(list)
+    }
 }
 
 /// Returns the limits of an update as a container's configuration has them.

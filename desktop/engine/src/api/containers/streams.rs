@@ -20,12 +20,12 @@ use wherry_proto::v1::{
     AttachStream, ContainerStats, LogsStream, StatsRequest, WaitContainerRequest,
 };
 
-use crate::api::Api;
 use crate::api::error::{ApiError, Result};
 use crate::api::path::Name;
 use crate::api::query::Query;
 use crate::api::stream::{self, Client, Form, Wanted};
 use crate::api::version::ApiVersion;
+use crate::api::{Api, detach_keys};
 
 /// How long is between two figures of `stats`, as Docker's are.
 const STATS_PERIOD: Duration = Duration::from_secs(1);
@@ -38,6 +38,7 @@ pub(super) async fn attach(
     let (mut parts, body) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let query = Query::of(&parts.uri);
+    detach_keys::check(query.text("detachKeys"))?;
     let follow = query.flag("stream");
     let wanted = Wanted {
         stdin: query.flag("stdin") && follow,

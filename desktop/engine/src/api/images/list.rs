@@ -38,6 +38,7 @@ pub(super) async fn list(State(api): State<Api>, parts: Parts) -> Result<Json<Va
         "since",
         "until",
     ])?;
+    filters.flag("dangling")?;
     let mut listed = api
         .images()
         .await?
@@ -65,6 +66,10 @@ pub(super) async fn list(State(api): State<Api>, parts: Parts) -> Result<Json<Va
         if !patterns.is_empty() {
             let is_wanted = |tag: &String| patterns.iter().any(|pattern| is_like(tag, pattern));
             image.tags.retain(is_wanted);
+            image.digests.retain(|digest| {
+                let name = digest.split('@').next().unwrap_or(digest);
+                patterns.iter().any(|pattern| is_like(name, pattern))
+            });
             if image.tags.is_empty() {
                 return None;
             }
@@ -196,7 +201,8 @@ pub(super) async fn tag(api: Api, image: &str, uri: &Uri) -> Result<StatusCode> 
     let query = Query::of(uri);
     let name = match (query.text("repo"), query.text("tag")) {
         (repository, "") => repository.to_owned(),
-        (repository, tag) => format!("{repository}:{tag}"),
+        // A tag of its own counts before one that the name has.
+        (repository, tag) => format!("{}:{tag}", split_tag(repository).0),
     };
     let request = TagImageRequest {
         image: image.to_owned(),
@@ -231,7 +237,7 @@ pub(super) async fn prune(State(api): State<Api>, uri: Uri) -> Result<Json<Value
     let filters = Query::of(&uri).filters()?;
     filters.only(&["dangling", "label", "label!", "until"])?;
     let request = PruneImagesRequest {
-        all: filters.values("dangling").iter().any(|flag| !is_true(flag)),
+        all: filters.flag("dangling")? == Some(false),
         labels: filters.values("label").to_vec(),
         without_labels: filters.values("label!").to_vec(),
         until_ns: filters.until_ns()?,

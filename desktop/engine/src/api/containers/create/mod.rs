@@ -6,6 +6,7 @@ mod mounts;
 use std::collections::HashMap;
 
 use bollard_stubs::models::{ContainerCreateBody, EndpointSettings, HostConfig, PortMap};
+use serde_json::{Value, json};
 use wherry_proto::v1::{ContainerSpec, LogConfig, NetworkAttachment, PortBinding, Ulimit};
 
 use crate::api::body;
@@ -22,6 +23,7 @@ pub(super) use mounts::folders;
 ///
 /// 400 for values out of their range, 501 for what this engine does not have.
 pub(super) fn spec(name: &str, body: ContainerCreateBody) -> Result<ContainerSpec> {
+    let docker = given(&body);
     let host = body.host_config.unwrap_or_default();
     refuse_what_is_missing(&host)?;
     let mounts = mounts::all(&host, body.volumes.unwrap_or_default())?;
@@ -118,7 +120,25 @@ pub(super) fn spec(name: &str, body: ContainerCreateBody) -> Result<ContainerSpe
         networks,
         dns_search: host.dns_search.unwrap_or_default(),
         dns_options: host.dns_options.unwrap_or_default(),
+        docker,
     })
+}
+
+/// Returns what inspect tells as the client wrote it.
+fn given(body: &ContainerCreateBody) -> String {
+    let mut given = json!({
+        "AttachStdin": body.attach_stdin,
+        "AttachStdout": body.attach_stdout,
+        "AttachStderr": body.attach_stderr,
+        "HostConfig": body.host_config,
+    });
+    if let Some(Value::Object(host)) = given.get_mut("HostConfig") {
+        // Its fields that change are told as they are.
+        for changing in ["RestartPolicy", "LogConfig"] {
+            host.remove(changing);
+        }
+    }
+    given.to_string()
 }
 
 /// Returns the network that the description names first, and every place on one
@@ -231,7 +251,6 @@ fn ports(map: Option<&PortMap>) -> Result<Vec<PortBinding>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
     use std::path::PathBuf;
     use wherry_proto::v1::mount::Kind;
 

@@ -1,5 +1,9 @@
 //! Docker's clients, from their own registries, against the engine.
 
+mod crates;
+mod referee;
+mod registry;
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +45,18 @@ const SCRIPTS: &[&str] = &[
     "docker_py",
     "testcontainers_py",
     "devcontainer",
+];
+
+/// The scripts that drive dockerd beside the engine, and compare.
+const COMPARISONS: &[&str] = &["differential", "differential_cli"];
+
+/// What runs a client of cargo's.
+type Crate = fn(&Clients, &Engine) -> anyhow::Result<()>;
+
+/// The clients from crates.io.
+const CRATES: &[(&str, Crate)] = &[
+    ("testcontainers_rs", crates::testcontainers),
+    ("bollard", crates::bollard),
 ];
 
 #[derive(clap::Args)]
@@ -87,14 +103,29 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         .context("cannot run docker")?;
     ensure!(import.success(), "cannot load {STACK}: {import}");
     let mut failed = Vec::new();
-    for script in SCRIPTS {
-        if options
-            .only
-            .as_ref()
-            .is_some_and(|only| !script.contains(only.as_str()))
-        {
+    let wanted = |script: &str| {
+        let only = options.only.as_ref();
+        only.is_none_or(|only| script.contains(only.as_str()))
+    };
+    for script in COMPARISONS.iter().filter(|script| wanted(script)) {
+        // dockerd against itself shows nothing.
+        if let Engine::Given(_) = engine {
             continue;
         }
+        println!("{script}");
+        if let Err(error) = referee::compare(&clients, &engine, script) {
+            eprintln!("{error:#}");
+            failed.push(*script);
+        }
+    }
+    for (name, run) in CRATES.iter().filter(|(name, _)| wanted(name)) {
+        println!("{name}");
+        if let Err(error) = run(&clients, &engine) {
+            eprintln!("{error:#}");
+            failed.push(*name);
+        }
+    }
+    for script in SCRIPTS.iter().filter(|script| wanted(script)) {
         println!("{script}");
         let status = clients
             .command(clients.python(), &engine)
@@ -156,7 +187,7 @@ impl Clients {
 
     /// Fetches Docker's own commands alone.
     fn fetch_commands(&self) -> anyhow::Result<()> {
-        self.once("debian", DEBIAN, debian)
+        self.once("debian", DEBIAN, |folder| debian(folder, DEBIAN))
     }
 
     /// Makes a folder unless it holds these packages already.
@@ -230,7 +261,7 @@ fn link(original: &Path, link: &Path) -> std::io::Result<()> {
 
 /// Fetches Debian's packages of another suite than the machine's, checked against
 /// Debian's keys, and unpacks them beside the machine's own.
-fn debian(folder: &Path) -> anyhow::Result<()> {
+fn debian(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
     let apt = folder.join("apt");
     for below in ["lists/partial", "cache/archives/partial"] {
         fs::create_dir_all(apt.join(below))?;
@@ -259,7 +290,7 @@ fn debian(folder: &Path) -> anyhow::Result<()> {
     };
     build::run(command(&["update"]))?;
     let mut download = command(&["download"]);
-    download.args(DEBIAN);
+    download.args(packages);
     build::run(download)?;
     fs::remove_dir_all(&apt)?;
     for entry in fs::read_dir(folder)? {
