@@ -22,6 +22,13 @@ pub(crate) fn or_null(value: impl Into<Value>) -> Value {
     }
 }
 
+/// Takes out the figures of these names that are 0, as Go's `omitempty` does.
+pub fn omit_zero(value: &mut Value, names: &[&str]) {
+    if let Value::Object(fields) = value {
+        fields.retain(|name, field| !(names.contains(&name.as_str()) && *field == 0));
+    }
+}
+
 /// Takes out the fields of these names that are empty, as Go's `omitempty` does.
 pub(crate) fn omit_empty(value: &mut Value, names: &[&str]) {
     let Value::Object(fields) = value else {

@@ -55,16 +55,21 @@ KNOWN = [
     # Headers.
     known(r"header (api-version|ostype|docker-experimental)", "the engine says what it is in every answer"),
     # Errors.
-    known(r"header content-type|\.", "an error is JSON", where=r"v(1\.23|0\.9)$|POST /containers/diff-none/attach"),
+    known(r"header content-type|\.", "an error is JSON", where=r"v(1\.23|0\.9)$|POST /containers/diff-none/attach|attach\?.*(detachKeys|\(paused\))"),
+    known(r"header x-docker-container-path-stat\.(linkTarget|name)|\.", "a link's target is what stands in it, and the root's name is .; the files that "
+          "are mounted over are not made in the image", where=r"life\.carried: (HEAD|GET) .*/archive"),
+    known(r"\[\]\.status", "a manifest is OCI's", where=r"images\.moved: push"),
+    known(r"\.", "containers that do not run have ports too, and references in full are found", where=r"\"expose\"|docker\.io/referee"),
+    known(r"\.", "an event is chosen by the kind that a filter names, not by names alone", where=r"events \{'(network|volume)'"),
+    known(r".*\.execDuration", "seconds that are over or not", where=r"events"),
     known(r"message|error|errorDetail\.message|State\.Error", "an error says in its own words what to do; those that clients look for are compared"),
 ]
 
 
 # What clients, Docker's own command among them, look for in errors.
 SOUGHT = ("No such container", "No such image", "no such image", "No such exec instance", "is already in use by container", "is not running", "is not paused",
-          "is already paused", "not found", "no such volume", "has active endpoints", "volume is in use", "page not found", "client version",
-          "executable file not found", "permission denied", "conflict: unable to", "cannot remove", "port is already allocated",
-          "This node is not a swarm manager")
+          "is already paused", "no such volume", "has active endpoints", "volume is in use", "page not found", "client version",
+          "executable file not found", "permission denied", "conflict: unable to", "cannot remove", "port is already allocated")
 
 
 def is_loose(path):
@@ -85,4 +90,4 @@ def is_known(label, path, ours, theirs):
 def is_refusal(ours, theirs):
     """Two errors of which dockerd's is one of its own that it takes for the server's: what a client wrote wrong is
     the client's error here."""
-    return theirs.status == 500 and 400 <= ours.status < 500
+    return theirs.status == 500 and 400 <= ours.status

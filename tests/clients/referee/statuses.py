@@ -42,6 +42,8 @@ STATUSES = [(re.compile(where), pair, why) for where, pair, why in (
     (r"POST /containers/diff-guest/start", (409, 403), "an address that is taken is a conflict"),
     (r"DriverOpts", (501, 400), "options of volumes are not there by name"),
     (r"PUT /volumes/", (501, 503), "there are no clusters"),
+    (r"platform=linux/s390x", (400, 200), "an image of another platform is none"),
+    (r"GET /distribution/", (501, 404), "registries are asked by pulls alone"),
     (r"ps_args=-o args", (200, 500), "the processes are found without a column of their ids"),
     (r"fromSrc=http", (501, 500), "archives are not fetched from addresses"),
     (r"POST /containers/diff-exec/exec \(\{'Cmd': 'of one word'\}\)", (201, 400), "one word is a command, as of containers"),

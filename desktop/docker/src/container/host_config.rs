@@ -254,3 +254,45 @@ fn device(device: &Device) -> Value {
 fn ulimit(limit: &Ulimit) -> Value {
     json!({"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_wrote_is_told_as_it_was() {
+        let wrote = json!({
+            "Binds": ["/srv:/data:rw,z"],
+            "Mounts": [{"Type": "volume", "Source": "v", "Target": "/v", "VolumeOptions": {"NoCopy": true}}],
+            "ConsoleSize": [24, 80],
+            "Dns": [],
+            "MaskedPaths": [],
+            "OomKillDisable": false,
+            "Memory": 5,
+        });
+        let spec = ContainerSpec {
+            docker: json!({ "HostConfig": wrote }).to_string(),
+            ..ContainerSpec::default()
+        };
+        let told = host_config(&spec);
+        for name in ["Binds", "Mounts", "ConsoleSize", "Dns", "MaskedPaths"] {
+            assert_eq!(told[name], wrote[name], "{name}");
+        }
+        // What was not said is null, and what may have changed since is told as it is.
+        let silent = [&told["DnsSearch"], &told["PortBindings"], &told["Devices"]];
+        assert_eq!(silent, [&Value::Null; 3]);
+        assert_eq!(told["Memory"], 0);
+        assert_eq!(told.get("Tmpfs"), None);
+        assert_eq!(
+            (&told["CgroupParent"], &told["Runtime"]),
+            (&json!(""), &json!("wherry"))
+        );
+    }
+
+    #[test]
+    fn what_no_client_of_dockers_made_is_told_by_the_engine() {
+        let told = host_config(&ContainerSpec::default());
+        assert_eq!((&told["Dns"], &told["Binds"]), (&json!([]), &Value::Null));
+        assert_eq!(told["MaskedPaths"].as_array().map(Vec::len), Some(12));
+    }
+}

@@ -21,7 +21,7 @@ use super::error::{ApiError, Result};
 use super::path::Name;
 use super::query::Query;
 use super::stream::{self, Client, Form, Wanted};
-use super::{Api, body, detach_keys};
+use super::{Api, body, containers, detach_keys};
 
 /// How long an exec may take to have an exit code once its output ended.
 const END_DEADLINE: Duration = Duration::from_secs(5);
@@ -130,12 +130,12 @@ async fn ended(mut containers: ContainersClient<Channel>, exec: String) {
 }
 
 async fn resize(State(api): State<Api>, Name(id): Name, uri: http::Uri) -> Result<StatusCode> {
-    let query = Query::of(&uri);
+    let (rows, columns) = containers::size(&Query::of(&uri))?;
     let request = ResizeRequest {
         container: String::new(),
         exec: id.clone(),
-        rows: query.number("h")?.unwrap_or_default(),
-        columns: query.number("w")?.unwrap_or_default(),
+        rows,
+        columns,
     };
     let mut containers = api.containers().await?;
     containers

@@ -190,10 +190,15 @@ pub(super) async fn answer_opening(
                     until_gone(hangup, join(upgraded, stream, wanted, form, Some(ending))).await
                 }
                 Err(error) => {
-                    let mut client = TokioIo::new(upgraded);
+                    let (mut from, mut client) = tokio::io::split(TokioIo::new(upgraded));
                     // A client that has gone needs no text.
                     let _ = client.write_all(&text(&error)).await;
                     let _ = client.shutdown().await;
+                    let drained = async {
+                        let mut input = vec![0; READ];
+                        while let Ok(1..) = from.read(&mut input).await {}
+                    };
+                    let _ = tokio::time::timeout(LEAVING, drained).await;
                 }
             }
         },

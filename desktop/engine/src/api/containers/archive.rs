@@ -69,8 +69,8 @@ fn stat_header(status: &PathStatus) -> String {
 /// A file's time may be that of 1970 itself, which elsewhere stands for none.
 fn modified(status: &PathStatus) -> String {
     match status.modified {
-        Some(time) if time.seconds == 0 && time.nanos == 0 => "1970-01-01T00:00:00Z".to_owned(),
-        time => human::rfc3339(time.as_ref()),
+        Some(time) if time.seconds != 0 || time.nanos != 0 => human::rfc3339(Some(&time)),
+        _ => "1970-01-01T00:00:00Z".to_owned(),
     }
 }
 

@@ -149,12 +149,26 @@ pub(super) async fn rename(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Returns the rows and columns that a terminal is to have.
+///
+/// # Errors
+///
+/// 400 where one is no number, or left out.
+pub(in crate::api) fn size(query: &Query) -> Result<(u32, u32)> {
+    let side = |name: &str| {
+        query.number::<u32>(name)?.ok_or_else(|| {
+            ApiError::bad_request(format!("a terminal's size has h and w: {name} is missing"))
+        })
+    };
+    Ok((side("h")?, side("w")?))
+}
+
 pub(super) async fn resize(
     State(api): State<Api>,
     Name(container): Name,
     uri: Uri,
 ) -> Result<StatusCode> {
-    let query = Query::of(&uri);
+    let (rows, columns) = size(&Query::of(&uri))?;
     let guest = api.guest().await?;
     let found = super::inspect(&guest, &container).await?;
     if found.status() == Status::Running && found.spec.is_some_and(|spec| !spec.terminal) {
@@ -164,8 +178,8 @@ pub(super) async fn resize(
     let request = ResizeRequest {
         container,
         exec: String::new(),
-        rows: query.number("h")?.unwrap_or_default(),
-        columns: query.number("w")?.unwrap_or_default(),
+        rows,
+        columns,
     };
     api.containers().await?.resize(request).await?;
     Ok(StatusCode::OK)

@@ -100,6 +100,8 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Value>
         tell_networks(&mut row, container, &networks);
         if let Some(size) = sizes.get(&container.id) {
             add_size(&mut row, size);
+            // A list has no figures that are 0, where an inspect has.
+            wherry_docker::omit_zero(&mut row, &["SizeRw", "SizeRootFs"]);
         }
         row
     });
@@ -193,11 +195,8 @@ async fn sizes(guest: Channel, containers: Vec<String>) -> Result<HashMap<String
 }
 
 fn add_size(shape: &mut Value, size: &ContainerSize) {
-    for (name, size) in [("SizeRw", size.written), ("SizeRootFs", size.root)] {
-        if size > 0 {
-            shape[name] = size.into();
-        }
-    }
+    shape["SizeRw"] = size.written.into();
+    shape["SizeRootFs"] = size.root.into();
 }
 
 fn created_ns(container: &Container) -> i128 {

@@ -7,6 +7,7 @@ mod list;
 mod streams;
 
 pub(super) use archive::{send, tar};
+pub(super) use life::size;
 pub(super) use streams::{json_stream, line};
 
 use axum::Router;

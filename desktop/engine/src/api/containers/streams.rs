@@ -165,6 +165,11 @@ pub(in crate::api) fn json_stream(
 pub(super) async fn stats(State(api): State<Api>, Name(name): Name, uri: Uri) -> Result<Response> {
     let query = Query::of(&uri);
     let follow = query.flag_or("stream", true);
+    if follow && query.flag("one-shot") {
+        return Err(ApiError::bad_request(
+            "cannot have stream=true and one-shot=true",
+        ));
+    }
     let guest = api.guest().await?;
     let first = read_stats(guest.clone(), name.clone()).await?;
     if !follow && query.flag("one-shot") {

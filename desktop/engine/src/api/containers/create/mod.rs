@@ -207,6 +207,14 @@ fn refuse_what_is_missing(host: &HostConfig) -> Result<()> {
             "StorageOpt",
         ),
     ];
+    let runtimes = ["", "runc", "io.containerd.runc.v2", "wherry"];
+    if let Some(name) = host.runtime.as_deref()
+        && !runtimes.contains(&name)
+    {
+        return Err(ApiError::bad_request(format!(
+            "unknown or invalid runtime name: {name}"
+        )));
+    }
     match missing.iter().find(|(asked, _)| *asked) {
         Some((_, name)) => Err(ApiError::not_implemented(format!(
             "HostConfig.{name} is not supported by Wherry"
