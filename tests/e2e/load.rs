@@ -147,12 +147,12 @@ fn streams(api: &Api) -> anyhow::Result<Vec<(&'static str, Streaming)>> {
         ("save", "GET", "/images/test%2Fbusybox/get"),
         ("exec", "POST", exec.as_str()),
     ];
-    let opened = calls.into_iter().map(|(name, method, path)| {
+    let open = |(name, method, path): (&'static str, &str, &str)| -> anyhow::Result<_> {
         let body = (name == "exec").then(|| json!({}));
         let stream = api.open(method, path, body.as_ref())?;
         Ok((name, stream))
-    });
-    opened.collect()
+    };
+    calls.into_iter().map(open).collect()
 }
 
 fn slow_and_gone(engine: &Engine) -> anyhow::Result<()> {

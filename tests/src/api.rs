@@ -126,7 +126,7 @@ impl Api {
     }
 
     fn connect(&self) -> anyhow::Result<(Box<dyn Write>, Box<dyn Read + Send>)> {
-        Ok(match self {
+        let halves: (Box<dyn Write>, Box<dyn Read + Send>) = match self {
             Self::Unix(path) => {
                 let stream = UnixStream::connect(path)
                     .with_context(|| format!("no engine at {}", path.display()))?;
@@ -140,7 +140,8 @@ impl Api {
                 stream.set_nodelay(true)?;
                 (Box::new(stream.try_clone()?), Box::new(stream))
             }
-        })
+        };
+        Ok(halves)
     }
 }
 
