@@ -47,13 +47,15 @@ const SCRIPTS: &[&str] = &[
     "devcontainer",
 ];
 
-/// The scripts that drive dockerd beside the engine, and compare.
+/// The scripts that drive dockerd beside the engine, and compare; run where `--only`
+/// names them, for they want root.
 const COMPARISONS: &[&str] = &["differential", "differential_cli"];
 
 /// What runs a client of cargo's.
 type Crate = fn(&Clients, &Engine) -> anyhow::Result<()>;
 
-/// The clients from crates.io.
+/// The clients from crates.io, run where `--only` names them: building them takes
+/// minutes.
 const CRATES: &[(&str, Crate)] = &[
     ("testcontainers_rs", crates::testcontainers),
     ("bollard", crates::bollard),
@@ -61,7 +63,8 @@ const CRATES: &[(&str, Crate)] = &[
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Run only the scripts whose name contains this.
+    /// Run only what contains this in its name; `differential`, `bollard` and
+    /// `testcontainers_rs` run only so.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Drive the engine that listens there, `unix:///run/docker.sock`, and not one of
@@ -107,7 +110,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         let only = options.only.as_ref();
         only.is_none_or(|only| script.contains(only.as_str()))
     };
-    for script in COMPARISONS.iter().filter(|script| wanted(script)) {
+    let named = |name: &str| options.only.is_some() && wanted(name);
+    for script in COMPARISONS.iter().filter(|script| named(script)) {
         // dockerd against itself shows nothing.
         if let Engine::Given(_) = engine {
             continue;
@@ -118,7 +122,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             failed.push(*script);
         }
     }
-    for (name, run) in CRATES.iter().filter(|(name, _)| wanted(name)) {
+    for (name, run) in CRATES.iter().filter(|(name, _)| named(name)) {
         println!("{name}");
         if let Err(error) = run(&clients, &engine) {
             eprintln!("{error:#}");
