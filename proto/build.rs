@@ -24,11 +24,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "ImageConfig",
         "HealthCheck",
         "ThrottleDevice",
+        "WeightDevice",
         "Ulimit",
         "LogConfig",
         "Device",
         "NetworkAttachment",
         "NetworkEndpoint",
+        "PathList",
     ];
     let mut configuration = tonic_prost_build::configure();
     for message in kept {

@@ -49,8 +49,12 @@ async fn copy_in(agent: &Agent, id: &str, path: &str, tar: &[u8]) -> Result<(), 
     let request = CopyInStream {
         container: id.to_owned(),
         path: path.to_owned(),
-        overwrite: false,
+        ..Default::default()
     };
+    copy_in_as(agent, request, tar).await
+}
+
+async fn copy_in_as(agent: &Agent, request: CopyInStream, tar: &[u8]) -> Result<(), StreamReply> {
     let (mut stream, reply) = agent.stream(Purpose::CopyIn(request)).await;
     assert_eq!(reply.error, "");
     for chunk in tar.chunks(64 * 1024) {
@@ -133,7 +137,7 @@ async fn commit(agent: &mut Agent, id: &str, changes: &[&str]) -> Result<Image, 
         author: "someone".to_owned(),
         message: "a message".to_owned(),
         changes: changes.iter().map(|change| (*change).to_owned()).collect(),
-        no_pause: false,
+        ..Default::default()
     };
     Ok(within(agent.containers.commit(request)).await?.into_inner())
 }
@@ -270,6 +274,31 @@ async fn files_go_into_a_container_before_its_first_start_and_while_it_runs() {
     );
     let error = copy_in(&agent, &id, "/", &[7; 2000]).await.unwrap_err();
     assert!(error.error.contains("invalid archive"), "{}", error.error);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_may_belong_to_the_containers_user_whoever_the_archive_says() {
+    if not_root("files_may_belong") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let id = agent
+        .create("ls -ln /tmp/h", |spec| spec.user = "11:12".to_owned())
+        .await;
+    let request = CopyInStream {
+        container: id.clone(),
+        path: "/tmp".to_owned(),
+        users_own: true,
+        ..Default::default()
+    };
+    copy_in_as(&agent, request, &tar(&[("h", "")]))
+        .await
+        .unwrap();
+    agent.run(&id).await.unwrap();
+    assert_eq!(agent.wait(&id, Condition::NotRunning).await, 0);
+    let log = agent.logs(&id, |_| ()).await;
+    let words: Vec<_> = log.split_whitespace().collect();
+    assert_eq!(words[2..4], ["11", "12"], "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,9 @@ mod authority;
 #[path = "registry/debian.rs"]
 mod debian;
 
+#[path = "registry/distribution.rs"]
+mod distribution;
+
 #[path = "registry/image.rs"]
 mod image;
 

@@ -24,6 +24,7 @@ async fn create(agent: &mut Agent, name: &str) -> Result<Volume, Status> {
     let request = CreateVolumeRequest {
         name: name.to_owned(),
         labels: [("of".to_owned(), "test".to_owned())].into(),
+        ..Default::default()
     };
     Ok(within(agent.volumes.create(request)).await?.into_inner())
 }
@@ -332,4 +333,99 @@ async fn a_mount_may_leave_the_volume_empty_and_size_its_tmpfs() {
     let list = agent.volumes.list(ListVolumesRequest { sizes: true }).await;
     let list = list.unwrap().into_inner().volumes;
     assert_eq!((&*list[0].labels["a"], list[0].size), ("b", Some(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_put_a_folder_or_memory_behind_a_volume() {
+    if not_root("options_put") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("there"), "of the host").unwrap();
+    let make = async |agent: &mut Agent, name: &str, options: &[(&str, &str)], source: &str| {
+        let options = options.iter();
+        let request = CreateVolumeRequest {
+            name: name.to_owned(),
+            options: options
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            bind_source: source.to_owned(),
+            ..Default::default()
+        };
+        within(agent.volumes.create(request)).await
+    };
+    let path = folder.path().to_str().unwrap();
+    let bind = [("type", "none"), ("o", "bind"), ("device", path)];
+    let made = make(&mut agent, "bound", &bind, path)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(made.options["device"], path);
+    let memory = [
+        ("type", "tmpfs"),
+        ("device", "tmpfs"),
+        ("o", "size=1m,mode=700"),
+    ];
+    make(&mut agent, "memory", &memory, "").await.unwrap();
+    for (options, code) in [
+        (
+            &[("type", "nfs"), ("o", "addr=h"), ("device", ":/x")][..],
+            Code::Unimplemented,
+        ),
+        (&[("type", "none"), ("device", path)], Code::InvalidArgument),
+    ] {
+        let error = make(&mut agent, "none", options, "").await.unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+    }
+
+    let both = |spec: &mut ContainerSpec| {
+        spec.mounts = vec![volume("bound", "/b"), volume("memory", "/m")];
+    };
+    let script =
+        "cat /b/there; echo x > /b/made; echo y > /m/kept; stat -c %a /m; grep ' /m ' /proc/mounts";
+    let seen = output(&mut agent, script, both).await;
+    assert!(seen.starts_with("of the host700\ntmpfs"), "{seen}");
+    assert_eq!(fs::read(folder.path().join("made")).unwrap(), b"x\n");
+    // Whoever mounts it next shares it, by another agent too.
+    agent.kill();
+    agent.serve().await;
+    assert_eq!(output(&mut agent, "cat /m/kept", both).await, "y\n");
+    for name in ["bound", "memory"] {
+        remove(&mut agent, name, false).await.unwrap();
+    }
+    assert!(folder.path().join("there").exists());
+    let mounts = fs::read_to_string(format!("/proc/{}/mounts", agent.holder())).unwrap();
+    assert!(!mounts.contains("volumes/memory"), "{mounts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_in_a_volume_is_mounted_alone() {
+    if not_root("a_path_in_a_volume") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let whole = |spec: &mut ContainerSpec| spec.mounts = vec![volume("data", "/v")];
+    let script = "mkdir -p /v/a/b; echo deep > /v/a/b/file; ln -s /etc /v/out";
+    output(&mut agent, script, whole).await;
+    let of = |subpath: &'static str| {
+        move |spec: &mut ContainerSpec| {
+            let mut mount = volume("data", "/sub");
+            mount.volume_subpath = subpath.to_owned();
+            spec.mounts = vec![mount];
+        }
+    };
+    assert_eq!(
+        output(&mut agent, "cat /sub/file", of("a/b")).await,
+        "deep\n"
+    );
+    for missing in ["a/none", "../..", "out"] {
+        let id = agent.create("true", of(missing)).await;
+        let error = agent.run(&id).await.unwrap_err();
+        assert!(
+            error.message().contains("cannot access path"),
+            "{missing}: {error}"
+        );
+        remove_container(&mut agent, &id, false).await;
+    }
 }

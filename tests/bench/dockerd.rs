@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
-use wherry_tests::{Engine, archive, net, wait};
+use wherry_tests::{Api, Engine, archive, net, wait};
 
 const NAME: &str = "dockerd";
 const IMAGE: &str = "bench/dockerd";
@@ -77,6 +77,11 @@ impl<'a> Dockerd<'a> {
             wherry_tests::IMAGE,
         ])?;
         Ok(dockerd)
+    }
+
+    /// Returns its API.
+    pub(crate) fn api(&self) -> Api {
+        Api::Tcp(self.host.trim_start_matches("tcp://").to_owned())
     }
 
     /// Runs `docker`.

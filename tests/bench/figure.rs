@@ -33,6 +33,10 @@ pub(crate) const NAMES: &[(&str, &str)] = &[
     ("traffic", "iperf_udp_out"),
     ("traffic", "iperf_to_host"),
     ("images", "load"),
+    ("api", "api_run"),
+    ("api", "api_run_50"),
+    ("api", "api_run_50_all"),
+    ("api", "api_list_50"),
 ];
 
 /// One figure.
@@ -90,6 +94,31 @@ impl Figure {
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Measures something and its comparator in turn, so that what else the machine does
+/// meets both alike, and returns the middle figure of each. The actions get the
+/// number of the run.
+///
+/// # Errors
+///
+/// Those of the first; where the second fails, its figure is the error.
+pub(crate) fn in_turn(
+    runs: usize,
+    mut ours: impl FnMut(usize) -> anyhow::Result<f64>,
+    mut theirs: impl FnMut(usize) -> anyhow::Result<f64>,
+) -> anyhow::Result<(f64, anyhow::Result<f64>)> {
+    let (mut first, mut second) = (Vec::new(), Ok(Vec::new()));
+    for run in 0..runs {
+        first.push(ours(run)?);
+        if let Ok(values) = &mut second {
+            match theirs(run) {
+                Ok(value) => values.push(value),
+                Err(error) => second = Err(error),
+            }
+        }
+    }
+    Ok((median(first), second.map(median)))
 }
 
 /// Returns the middle one of the times that an action took, seconds.

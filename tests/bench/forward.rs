@@ -9,7 +9,7 @@ use anyhow::ensure;
 use wherry_tests::{Engine, net, server, wait};
 
 use crate::control::Control;
-use crate::figure::{Bound, Figure, median};
+use crate::figure::{Bound, Figure, in_turn, median};
 
 const BYTES: usize = 64 << 20;
 const RUNS: usize = 3;
@@ -78,15 +78,21 @@ pub(crate) fn measure(engine: &Engine) -> anyhow::Result<Vec<Figure>> {
         })?;
     }
 
-    let into = |port| repeated(|| send(port, BYTES));
-    let out = |port| repeated(|| receive(port, BYTES));
-    let into_many = |port| repeated(|| at_once(|| send(port, BYTES / MANY)));
-    let out_many = |port| repeated(|| at_once(|| receive(port, BYTES / MANY)));
     // QEMU's forwarding resets some of many connections, which start again.
-    let into_many_theirs = || repeated(|| at_once(|| again(|| send(theirs.sink, BYTES / MANY))));
-    let out_many_theirs =
-        || repeated(|| at_once(|| again(|| receive(theirs.source, BYTES / MANY))));
-    let at_least = || ("at least 3 times", Bound::RatioAtLeast(3.0));
+    let into = |port| move |_| send(port, BYTES);
+    let out = |port| move |_| receive(port, BYTES);
+    let into_many = |port| move |_| at_once(|| again(|| send(port, BYTES / MANY)));
+    let out_many = |port| move |_| at_once(|| again(|| receive(port, BYTES / MANY)));
+    let beside = |name, (ours, theirs): (f64, anyhow::Result<f64>)| {
+        let target = ("at least 3 times", Bound::RatioAtLeast(3.0));
+        let theirs = theirs.inspect_err(|error| eprintln!("{name} by QEMU's hostfwd: {error:#}"));
+        Figure::new(
+            name,
+            (ours, "MB/s"),
+            ("QEMU's hostfwd", theirs.ok()),
+            target,
+        )
+    };
     let figures = vec![
         Figure::new(
             "port_round_trip",
@@ -94,39 +100,34 @@ pub(crate) fn measure(engine: &Engine) -> anyhow::Result<Vec<Figure>> {
             ("QEMU's hostfwd", Some(round_trip(theirs.echo)? * 1e3)),
             ("none", Bound::ValueAtMost(f64::INFINITY)),
         ),
-        Figure::new(
+        beside(
             "port_in",
-            (into(ours.sink)?, "MB/s"),
-            ("QEMU's hostfwd", Some(into(theirs.sink)?)),
-            at_least(),
+            in_turn(RUNS, into(ours.sink), into(theirs.sink))?,
         ),
-        Figure::new(
+        beside(
             "port_out",
-            (out(ours.source)?, "MB/s"),
-            ("QEMU's hostfwd", Some(out(theirs.source)?)),
-            at_least(),
+            in_turn(RUNS, out(ours.source), out(theirs.source))?,
         ),
-        Figure::new(
+        beside(
             "port_in_64",
-            (into_many(ours.sink)?, "MB/s"),
-            ("QEMU's hostfwd", Some(into_many_theirs()?)),
-            at_least(),
+            in_turn(
+                RUNS,
+                |_| at_once(|| send(ours.sink, BYTES / MANY)),
+                into_many(theirs.sink),
+            )?,
         ),
-        Figure::new(
+        beside(
             "port_out_64",
-            (out_many(ours.source)?, "MB/s"),
-            ("QEMU's hostfwd", Some(out_many_theirs()?)),
-            at_least(),
+            in_turn(
+                RUNS,
+                |_| at_once(|| receive(ours.source, BYTES / MANY)),
+                out_many(theirs.source),
+            )?,
         ),
         short_connections(short)?,
     ];
     engine.succeed(&["rm", "-f", "server", "host-server"])?;
     Ok(figures)
-}
-
-fn repeated(mut action: impl FnMut() -> anyhow::Result<f64>) -> anyhow::Result<f64> {
-    let values = (0..RUNS).map(|_| action()).collect::<Result<_, _>>()?;
-    Ok(median(values))
 }
 
 /// Sends bytes, waits until the server has counted them, and returns MB/s.

@@ -1,6 +1,7 @@
 //! The benchmarks: each figure beside its comparator, measured in one run on
 //! one machine. `cargo xtask bench` builds what they need and runs them.
 
+mod api;
 mod boot;
 mod breakdown;
 mod commands;
@@ -42,6 +43,7 @@ const GROUPS: &[(&str, Group)] = &[
     ("forward", forward::measure),
     ("traffic", traffic::measure),
     ("images", images::measure),
+    ("api", api::measure),
 ];
 
 fn main() -> anyhow::Result<()> {

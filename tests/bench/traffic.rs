@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use wherry_tests::{Engine, net, wait};
 
 use crate::control::Control;
-use crate::figure::{Bound, Figure, median};
+use crate::figure::{Bound, Figure, in_turn};
 
 const IMAGE: &str = "bench/load";
 
@@ -80,8 +80,8 @@ pub(crate) fn measure(engine: &Engine) -> anyhow::Result<Vec<Figure>> {
     }
     let mut figures = Vec::new();
     for (name, connections) in [("http_1", "1"), ("http_64", "64")] {
-        let rate = |port| repeated(|_| wrk(port, connections));
-        let rates = (rate(ours.http)?, rate(theirs.http));
+        let rate = |port| move |_| wrk(port, connections);
+        let rates = in_turn(RUNS, rate(ours.http), rate(theirs.http))?;
         figures.push(beside(name, "requests/s", rates));
     }
     for (name, options) in [
@@ -92,17 +92,14 @@ pub(crate) fn measure(engine: &Engine) -> anyhow::Result<Vec<Figure>> {
         ("iperf_udp_in", &["-u", "-b", "0", "-l", "1400"]),
         ("iperf_udp_out", &["-R", "-u", "-b", "0", "-l", "1400"]),
     ] {
-        let rate = |container, ports: &Ports| {
-            repeated(|run| {
+        let rate = |container: &'static str, ports: [u16; RUNS]| {
+            move |run: usize| {
                 ready(engine, container, IPERF[run])?;
-                iperf3(ports.iperf[run], options)
-            })
+                iperf3(ports[run], options)
+            }
         };
-        figures.push(beside(
-            name,
-            "MB/s",
-            (rate(OURS, &ours)?, rate(THEIRS, &theirs)),
-        ));
+        let rates = in_turn(RUNS, rate(OURS, ours.iperf), rate(THEIRS, theirs.iperf))?;
+        figures.push(beside(name, "MB/s", rates));
     }
     figures.push(to_host(engine)?);
     engine.succeed(&["rm", "-f", OURS, THEIRS])?;
@@ -146,8 +143,8 @@ fn to_host(engine: &Engine) -> anyhow::Result<Figure> {
         .spawn()
         .context("cannot run iperf3")?;
     let client = ["iperf3", "-c", HOST, "-J", "-t", SECONDS, "-p", &port];
-    let rate = |container: &str| {
-        repeated(|_| {
+    let rate = |container: &'static str| {
+        move |_| {
             let exec = [&["exec", container][..], &client].concat();
             // Its port is closed for a moment between two runs.
             let mut printed = String::new();
@@ -157,15 +154,16 @@ fn to_host(engine: &Engine) -> anyhow::Result<Figure> {
                 Ok(ran.code == 0)
             })?;
             received(&serde_json::from_str(&printed)?)
-        })
+        }
     };
-    let rates = (rate(OURS), rate(THEIRS));
+    let rates = in_turn(RUNS, rate(OURS), rate(THEIRS));
     server.kill()?;
     server.wait()?;
+    let (ours, theirs) = rates?;
     Ok(Figure::new(
         "iperf_to_host",
-        (rates.0?, "MB/s"),
-        ("without a bridge", Some(rates.1?)),
+        (ours, "MB/s"),
+        ("without a bridge", Some(theirs?)),
         ("none", Bound::ValueAtMost(f64::INFINITY)),
     ))
 }
@@ -184,11 +182,6 @@ fn beside(
         ("QEMU's hostfwd", theirs.ok()),
         ("at least 3 times", Bound::RatioAtLeast(3.0)),
     )
-}
-
-fn repeated(mut action: impl FnMut(usize) -> anyhow::Result<f64>) -> anyhow::Result<f64> {
-    let values = (0..RUNS).map(&mut action).collect::<Result<_, _>>()?;
-    Ok(median(values))
 }
 
 /// Returns the requests a second, none of which may fail.

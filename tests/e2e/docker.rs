@@ -1,12 +1,13 @@
 //! Docker's own command and Compose, against the engine's socket.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use wherry_tests::{Engine, IMAGE, Ran};
+use wherry_tests::{Engine, IMAGE, Ran, process};
 
 use crate::Shared;
 
@@ -14,6 +15,15 @@ pub(crate) const TESTS: &[(&str, Shared)] = &[
     ("dockers_command_runs_containers_unchanged", containers),
     ("dockers_command_moves_files_and_images", files_and_images),
     ("dockers_command_sees_what_happens", events),
+    (
+        "a_container_with_the_engines_socket_drives_it",
+        engine_socket,
+    ),
+    (
+        "dockers_command_works_over_tcp_with_its_certificate",
+        over_tcp,
+    ),
+    ("a_web_socket_attaches_to_a_container", web_socket),
     ("compose_brings_an_application_up_and_down", compose),
 ];
 
@@ -250,6 +260,243 @@ fn events(engine: &Engine) -> anyhow::Result<()> {
         swarm.code == 1 && swarm.stderr.contains("no swarm"),
         "{swarm:?}"
     );
+    Ok(())
+}
+
+/// `attach/ws` as a browser's dashboard uses it: RFC 6455, by hand.
+fn web_socket(engine: &Engine) -> anyhow::Result<()> {
+    let id = succeed(engine, &["create", "-i", IMAGE, "cat"])?;
+    let id = id.trim();
+    let mut socket = UnixStream::connect(engine.home().join("run/docker.sock"))?;
+    socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+    write!(
+        socket,
+        "GET /v1.51/containers/{id}/attach/ws?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: x\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head)?;
+    // The answer to that key is the RFC's own example.
+    ensure!(
+        head.starts_with("HTTP/1.1 101 ") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        "{head}"
+    );
+    succeed(engine, &["start", id])?;
+    // A client's messages are masked, here with zeros.
+    socket.write_all(b"\x82\x86\0\0\0\0hello\n")?;
+    let mut message = [0; 8];
+    socket.read_exact(&mut message)?;
+    ensure!(&message == b"\x82\x06hello\n", "{message:?}");
+    // It ends with its input, which ends with the socket.
+    socket.write_all(b"\x88\x80\0\0\0\0")?;
+    let mut rest = Vec::new();
+    socket.read_to_end(&mut rest)?;
+    ensure!(succeed(engine, &["wait", id])?.trim() == "0");
+    succeed(engine, &["rm", id])?;
+    Ok(())
+}
+
+/// As README and docs/engine-api.md tell a user to set it up.
+fn over_tcp(engine: &Engine) -> anyhow::Result<()> {
+    let said = engine.succeed(&["certificates", "create"])?;
+    let table = said
+        .lines()
+        .skip_while(|line| *line != "[api]")
+        .take_while(|line| !line.is_empty());
+    let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let table = table.collect::<Vec<_>>().join("\n");
+    let config = engine.home().join("config.toml");
+    let before = std::fs::read_to_string(&config).unwrap_or_default();
+    let with_table = format!(
+        "{before}\n{}\n",
+        table.replace("127.0.0.1:2376", &free.to_string())
+    );
+    std::fs::write(&config, with_table)?;
+    // The start settles it, of a machine that runs too.
+    engine.succeed(&["machine", "start"])?;
+    let variables = engine.succeed(&["docker-env", "--tcp", "--shell", "sh"])?;
+    ensure!(variables.contains(&format!("tcp://{free}")), "{variables}");
+    let shell = |script: &str, input: &[u8]| -> anyhow::Result<Ran> {
+        let mut child = Command::new("timeout")
+            .args(["--kill-after=5", "120", "sh", "-c"])
+            .arg(format!("{variables}\n{script}"))
+            .env("DOCKER_CONFIG", engine.home().join("docker"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut stdin = child.stdin.take().context("no standard input")?;
+        let input = input.to_vec();
+        let writer = std::thread::spawn(move || stdin.write_all(&input));
+        let ran = child.wait_with_output()?.into();
+        let _ = writer.join();
+        Ok(ran)
+    };
+    // Input, its end, and the whole reply after it, over TLS.
+    let script = format!("docker run -i --rm {IMAGE} sh -c 'wc -c; seq 100000 | tail -n 1'");
+    let ran = shell(&script, &vec![b'x'; 3 << 20])?;
+    ensure!(
+        ran.stdout.split_whitespace().eq(["3145728", "100000"]),
+        "{ran:?}"
+    );
+    let script = format!(
+        "docker run -d --name by-tcp {IMAGE} sh -c 'echo logged; sleep 1000' > /dev/null \
+         && echo in | docker exec -i by-tcp cat && docker logs by-tcp && docker rm -f by-tcp"
+    );
+    let ran = shell(&script, b"")?;
+    ensure!(ran.stdout == "in\nlogged\nby-tcp\n", "{ran:?}");
+    let bare = shell(
+        "DOCKER_CERT_PATH=/nowhere DOCKER_TLS_VERIFY= docker version",
+        b"",
+    )?;
+    ensure!(bare.code != 0 && bare.stderr.contains("HTTPS"), "{bare:?}");
+    // What is no more in the settings is no more served.
+    std::fs::write(&config, before)?;
+    engine.succeed(&["machine", "start"])?;
+    ensure!(std::net::TcpStream::connect(free).is_err());
+    Ok(())
+}
+
+/// Copies Docker's command and what it is linked with to a folder, and returns how it
+/// is called where that is mounted at `/tools`.
+fn pack_docker(folder: &Path) -> anyhow::Result<String> {
+    let found = String::from_utf8(Command::new("which").arg("docker").output()?.stdout)?;
+    let program = found.trim();
+    std::fs::copy(program, folder.join("docker"))?;
+    // Fails for one that is linked with nothing.
+    let linked = Command::new("ldd").arg(program).output()?;
+    let linked = String::from_utf8_lossy(&linked.stdout).into_owned();
+    let mut loader = None;
+    for path in linked
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+    {
+        let name = Path::new(path).file_name().context("no library")?;
+        std::fs::copy(path, folder.join(name))?;
+        let name = name.to_string_lossy();
+        if name.starts_with("ld-") {
+            loader = Some(name.into_owned());
+        }
+    }
+    Ok(match loader {
+        Some(loader) => format!("/tools/{loader} --library-path /tools /tools/docker"),
+        None => "/tools/docker".to_owned(),
+    })
+}
+
+/// A container with Docker's own command and the engine's socket.
+fn engine_socket(engine: &Engine) -> anyhow::Result<()> {
+    let folder = engine.shared_folder()?;
+    let docker = pack_docker(folder.path())?;
+    let bind = format!("{}:/tools", folder.path().display());
+    let socket = "/var/run/docker.sock:/var/run/docker.sock";
+    let inside = |script: &str| -> anyhow::Result<Ran> {
+        let arguments = [
+            "run", "--rm", "-v", &bind, "-v", socket, IMAGE, "sh", "-c", script,
+        ];
+        run(engine, &arguments)
+    };
+    let ran = inside(&format!(
+        "{docker} run -d --name from-inside {IMAGE} sleep 1000 && \
+         echo through | {docker} exec -i from-inside sh -c 'cat; exit 3'; echo $?"
+    ))?;
+    ensure!(
+        ran.code == 0 && ran.stdout.ends_with("through\n3\n"),
+        "{ran:?}"
+    );
+    // One engine: what is made inside is seen outside.
+    let seen = succeed(
+        engine,
+        &["ps", "-q", "--no-trunc", "--filter", "name=from-inside"],
+    )?;
+    ensure!(
+        ran.stdout.starts_with(seen.trim()) && !seen.is_empty(),
+        "{seen} {ran:?}"
+    );
+    // By our own command too, and by the socket's own path.
+    let own = engine.home().join("run/docker.sock");
+    let own = format!("{}:/engine.sock", own.display());
+    let listed = engine.succeed(&[
+        "run",
+        "--rm",
+        "-v",
+        &bind,
+        "-v",
+        &own,
+        "-e",
+        "DOCKER_HOST=unix:///engine.sock",
+        IMAGE,
+        "sh",
+        "-c",
+        &format!("{docker} ps --format '{{{{.Names}}}}'"),
+    ])?;
+    ensure!(listed.contains("from-inside"), "{listed}");
+    // Only who mounts it has it.
+    let none = run(
+        engine,
+        &["run", "--rm", IMAGE, "ls", "/var/run/docker.sock"],
+    )?;
+    ensure!(none.code != 0, "{none:?}");
+
+    // A container that goes on asking works on after each end of the engine's parts.
+    let id = succeed(
+        engine,
+        &[
+            "run", "-d", "-v", &bind, "-v", socket, IMAGE, "sleep", "1000",
+        ],
+    )?;
+    let version = format!("{docker} version -f '{{{{.Server.Version}}}}'");
+    let ask = || run(engine, &["exec", id.trim(), "sh", "-c", &version]);
+    let answered = |ran: &Ran| ran.code == 0 && ran.stdout.starts_with("28.");
+    let ran = ask()?;
+    ensure!(answered(&ran), "{ran:?}");
+    process::kill(engine.wherryd()?)?;
+    engine.succeed(&["ps"])?;
+    wherry_tests::wait::until(
+        "an answer of the next wherryd",
+        Duration::from_secs(60),
+        || Ok(answered(&ask()?)),
+    )?;
+    let serve = "kill -9 $(pgrep -f 'wherry-agent serve' || pidof wherry-serve)";
+    engine.succeed(&[
+        "run",
+        "--rm",
+        "--privileged",
+        "--pid",
+        "host",
+        IMAGE,
+        "sh",
+        "-c",
+        serve,
+    ])?;
+    wherry_tests::wait::until(
+        "an answer by the next agent",
+        Duration::from_secs(60),
+        || Ok(answered(&ask()?)),
+    )?;
+
+    // Nothing stays of connections that ended.
+    let daemon = engine.wherryd()?;
+    let before = process::descriptors(daemon)?;
+    let many = format!("for i in $(seq 8); do {docker} version > /dev/null || exit 1; done");
+    let ran = run(engine, &["exec", id.trim(), "sh", "-c", &many])?;
+    ensure!(ran.code == 0, "{ran:?}");
+    // Neither of followers that were killed in the middle.
+    let killed = format!("for i in 1 2 3; do timeout -s KILL 5 {docker} events; done; true");
+    let ran = run(engine, &["exec", id.trim(), "sh", "-c", &killed])?;
+    ensure!(ran.code == 0, "{ran:?}");
+    wherry_tests::wait::until(
+        "the end of the connections",
+        Duration::from_secs(30),
+        || Ok(process::descriptors(daemon)? <= before + 2),
+    )?;
+    succeed(engine, &["rm", "-f", "from-inside", id.trim()])?;
     Ok(())
 }
 

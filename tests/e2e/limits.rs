@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[(&str, Shared)] = &[
     ("processors_processes_and_files_are_limited", processes),
     ("rules_and_rights_are_what_was_given", rights),
     ("a_device_is_only_so_fast", device),
+    ("weights_share_a_device", weights),
 ];
 
 const LONG: Duration = Duration::from_secs(60);
@@ -192,5 +193,83 @@ fn device(engine: &Engine) -> anyhow::Result<()> {
         );
     }
     engine.succeed(&["volume", "rm", "slow"])?;
+    Ok(())
+}
+
+/// Two containers that read all the time share the disk by their weights, and
+/// nothing schedules it before there are any.
+fn weights(engine: &Engine) -> anyhow::Result<()> {
+    let scheduler = || {
+        let show = ["run", "--rm", "--privileged", IMAGE, "cat"];
+        engine.succeed(&[&show[..], &["/sys/block/vda/queue/scheduler"]].concat())
+    };
+    ensure!(scheduler()?.contains("[none]"), "{}", scheduler()?);
+    engine.succeed(&["run", "-d", "--name", "unweighted", IMAGE, "sleep", "1000"])?;
+
+    let read = "dd if=/dev/zero of=/v/$0 bs=1M count=32 conv=fsync 2>/dev/null; \
+                while :; do dd if=/v/$0 of=/dev/null bs=128k iflag=direct 2>/dev/null; done";
+    for (name, weight) in [("light", "100"), ("heavy", "1000")] {
+        let line = [
+            "run",
+            "-d",
+            "--name",
+            name,
+            "--blkio-weight",
+            weight,
+            "-v",
+            "weights:/v",
+        ];
+        engine.succeed(&[&line[..], &[IMAGE, "sh", "-c", read, name]].concat())?;
+    }
+    ensure!(scheduler()?.contains("[bfq]"), "{}", scheduler()?);
+    let weight =
+        |name: &str| engine.succeed(&["exec", name, "cat", "/sys/fs/cgroup/io.bfq.weight"]);
+    for (name, expected) in [
+        ("light", "100\n"),
+        ("heavy", "1000\n"),
+        ("unweighted", "500\n"),
+    ] {
+        let found = weight(name)?;
+        ensure!(found.ends_with(expected), "{name}: {found}");
+    }
+
+    let bytes_read = |name: &str| -> anyhow::Result<u64> {
+        let show = "tr ' ' '\\n' < /sys/fs/cgroup/io.stat | sed -n 's/^rbytes=//p' | head -1";
+        Ok(engine
+            .succeed(&["exec", name, "sh", "-c", show])?
+            .trim()
+            .parse()
+            .unwrap_or(0))
+    };
+    const MUCH: u64 = 64 << 20;
+    wait::until("both containers to read", LONG, || {
+        Ok(bytes_read("light")? > 0 && bytes_read("heavy")? > 0)
+    })?;
+    let before = (bytes_read("light")?, bytes_read("heavy")?);
+    wait::until("the heavier one to read much", LONG, || {
+        Ok(bytes_read("heavy")? > before.1 + MUCH)
+    })?;
+    let light = bytes_read("light")? - before.0;
+    let heavy = bytes_read("heavy")? - before.1;
+    ensure!(
+        heavy > 2 * light,
+        "weights of 1000 and 100 read {heavy} and {light} bytes"
+    );
+
+    engine.succeed(&["update", "--blkio-weight", "1000", "light"])?;
+    engine.fail(1, &["update", "--blkio-weight", "1000", "nobody"])?;
+    ensure!(weight("light")?.ends_with("1000\n"));
+    let on = [
+        "run",
+        "--rm",
+        "--blkio-weight-device",
+        "/dev/vda:20",
+        IMAGE,
+        "cat",
+    ];
+    let found = engine.succeed(&[&on[..], &["/sys/fs/cgroup/io.bfq.weight"]].concat())?;
+    ensure!(found.lines().any(|line| line.ends_with(":0 20")), "{found}");
+    engine.succeed(&["rm", "-f", "light", "heavy", "unweighted"])?;
+    engine.succeed(&["volume", "rm", "weights"])?;
     Ok(())
 }

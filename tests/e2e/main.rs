@@ -11,6 +11,7 @@ mod files;
 mod images;
 mod lifecycle;
 mod limits;
+mod load;
 mod networks;
 mod ports;
 mod power_cut;
@@ -68,6 +69,7 @@ fn main() {
         ("disk", disk::TESTS),
         ("files", files::TESTS),
         ("docker", docker::TESTS),
+        ("load", load::TESTS),
     ] {
         for &(name, test) in tests {
             let engine = engine.clone();

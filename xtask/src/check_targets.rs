@@ -1,5 +1,7 @@
 //! Checks that the host crates compile for the systems they are meant for.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -8,7 +10,25 @@ use anyhow::Context;
 use crate::build::{cargo_command, run, target_folder};
 use crate::setup;
 
-const TARGETS: [&str; 2] = ["aarch64-apple-darwin", "x86_64-pc-windows-gnu"];
+const MACOS: &str = "aarch64-apple-darwin";
+const TARGETS: [&str; 2] = [MACOS, "x86_64-pc-windows-gnu"];
+
+/// In place of a C compiler for macOS, which Debian has not: a check links nothing, so
+/// that what crates have in C may be empty objects. Asked what it is, it says so.
+const WITHOUT_OBJECTS: &str = r#"#!/bin/sh
+for argument in "$@"; do
+    case "$argument" in -E) exec cc -E "$2" ;; esac
+done
+while [ $# -gt 0 ]; do
+    case "$1" in
+        -o) : > "$2"; exit ;;
+        -o*) : > "${1#-o}"; exit ;;
+    esac
+    shift
+done
+# Not asked to make anything: whether it is of yet another kind.
+exit 1
+"#;
 
 /// The crates that run on the user's own system.
 const HOST_CRATES: [&str; 5] = [
@@ -33,7 +53,11 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
             cargo_command(&arguments)
         } else {
             setup::install(setup::TARGETS)?;
-            with_built_library(&arguments)
+            let mut command = with_built_library(&arguments);
+            if target == MACOS {
+                command.env("CC_aarch64_apple_darwin", without_objects()?);
+            }
+            command
         };
         run(command).with_context(|| format!("the host crates do not compile for {target}"))?;
         eprintln!("{target}: ok in {:.0} s", begun.elapsed().as_secs_f32());
@@ -50,6 +74,20 @@ fn installed_targets() -> Vec<String> {
         .lines()
         .map(str::to_owned)
         .collect()
+}
+
+/// Writes the stand-in for a C compiler and returns its path.
+fn without_objects() -> anyhow::Result<PathBuf> {
+    let folder = target_folder().join("other-systems");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join("cc-without-objects");
+    fs::write(&path, WITHOUT_OBJECTS)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(path)
 }
 
 /// Debian's compiler comes with the source of its standard library, so cargo

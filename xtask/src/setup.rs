@@ -78,6 +78,15 @@ pub(crate) const CLIENTS: &[Need] = &[
     need("npm", &["/usr/bin/npm"]),
 ];
 
+/// For what pulls and pushes.
+pub(crate) const REGISTRY: &[Need] = &[need("docker-registry", &["/usr/bin/docker-registry"])];
+
+/// For dockerd beside the engine.
+pub(crate) const REFEREE: &[Need] = &[
+    need("runc", &["/usr/sbin/runc"]),
+    need("iproute2", &["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip"]),
+];
+
 /// For the fuzzer, whose loop is written in C++.
 pub(crate) const FUZZ: &[Need] = &[need("g++", &["/usr/bin/g++"])];
 

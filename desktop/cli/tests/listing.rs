@@ -91,10 +91,6 @@ fn what_cannot_be_is_refused_with_the_reason() {
     let engine = ScriptedEngine::start();
     for (line, reason) in [
         ("start --checkpoint one web", "not checkpointed"),
-        (
-            "volume create -o type=nfs data",
-            "a folder of the data disk",
-        ),
         ("volume create --scope single data", "need a swarm"),
         ("volume ls --cluster", "need a swarm"),
         ("run --link-local-ip 169.254.1.2 image", "--ip"),

@@ -54,7 +54,7 @@ fn networks_print_as_dockers() {
         (
             "network inspect -f {{json.IPAM.Config}} front",
             "",
-            "not supported",
+            "write {{json .IPAM}}",
             1,
         ),
         ("network inspect nope", "[]\n", "network nope not found", 1),

@@ -359,7 +359,7 @@ fn a_copy_has_a_container_at_one_end() {
 #[test]
 fn limits_reach_the_engine_and_stats_are_a_table() {
     let engine = ScriptedEngine::start();
-    let line = "create -m 64m --memory-swap -1 --memory-reservation 32m -c 512 --cpuset-cpus 0,1 --cpu-period 50000 --cpu-quota 25000 --pids-limit 9 --blkio-weight 300 --device-read-bps /dev/vda:1m --ulimit nofile=10:20 --oom-score-adj -5 image";
+    let line = "create -m 64m --memory-swap -1 --memory-reservation 32m -c 512 --cpuset-cpus 0,1 --cpu-period 50000 --cpu-quota 25000 --pids-limit 9 --blkio-weight 300 --blkio-weight-device /dev/vda:20 --device-read-bps /dev/vda:1m --ulimit nofile=10:20 --oom-score-adj -5 image";
     let words: Vec<&str> = line.split(' ').collect();
     let output = engine.run(&words, b"");
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
@@ -370,6 +370,8 @@ fn limits_reach_the_engine_and_stats_are_a_table() {
         assert_eq!((limits.memory, limits.memory_swap), (64 << 20, -1));
         assert_eq!((limits.cpu_shares, limits.cpu_quota), (512, 25_000));
         assert_eq!(limits.device_read_bps[0].rate, 1 << 20);
+        let device = &limits.blkio_weight_devices[0];
+        assert_eq!((limits.blkio_weight, device.weight), (300, 20));
         assert_eq!((spec.ulimits[0].hard, spec.oom_score_adj), (20, -5));
     }
     let output = engine.run(&["stats", "--no-stream"], b"");

@@ -20,6 +20,7 @@ fn volumes_print_as_dockers() {
     for (line, printed, said, code) in [
         ("volume create data", "data\n", "", 0),
         ("volume create --name data --label a=b", "data\n", "", 0),
+        ("volume create -o type=tmpfs data", "data\n", "", 0),
         ("volume create --name a b", "", "conflicting options", 125),
         ("volume create --label =b data", "", "KEY=VALUE", 125),
         ("volume create -d nfs data", "", "local", 125),

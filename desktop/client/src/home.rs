@@ -245,6 +245,12 @@ impl Home {
         self.root.join("guest")
     }
 
+    /// Returns the folder of certificates for the Engine API over TCP.
+    #[must_use]
+    pub fn certificates(&self) -> PathBuf {
+        self.root.join("tls")
+    }
+
     /// Returns the guest's data disk.
     #[must_use]
     pub fn data_disk(&self) -> PathBuf {
@@ -253,7 +259,7 @@ impl Home {
 }
 
 /// Creates a folder and its parents, for its owner alone.
-fn create_private(folder: &Path) -> io::Result<()> {
+pub(crate) fn create_private(folder: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

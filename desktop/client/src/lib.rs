@@ -5,6 +5,7 @@
 //! The command, the app, `wherryd` and the machine process all use this crate,
 //! so that they agree on where everything lies.
 
+pub mod certificates;
 pub mod docker;
 pub mod guest_image;
 pub mod local;
@@ -23,5 +24,5 @@ pub use channel::{ChannelError, channel};
 pub use engine::{EngineError, connect_engine, engine};
 pub use guest_image::{GuestImage, GuestImageError, find_guest_image};
 pub use home::{Home, HomeError};
-pub use platform::{detach, this_program};
+pub use platform::{detach, others_may_read, this_program};
 pub use settings::{Settings, SettingsError};

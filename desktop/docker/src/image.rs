@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use wherry_proto::v1::Image;
 
 use crate::reference::familiar;
-use crate::{human, or_null};
+use crate::{human, omit_empty, or_null};
 
 /// Returns an image in the shape of `docker image inspect`.
 pub fn inspect(image: &Image) -> Value {
@@ -18,7 +18,7 @@ pub fn inspect(image: &Image) -> Value {
         .into_iter()
         .map(|(key, value)| (key, value.into()))
         .collect();
-    json!({
+    let mut inspected = json!({
         "Id": image.id,
         "Parent": "",
         "RepoTags": image.tags.iter().map(|tag| familiar(tag)).collect::<Vec<_>>(),
@@ -47,7 +47,10 @@ pub fn inspect(image: &Image) -> Value {
         "GraphDriver": { "Data": null, "Name": "overlayfs" },
         "Metadata": { "LastTagTime": "0001-01-01T00:00:00Z" },
         "RootFS": { "Type": "layers", "Layers": image.layers },
-    })
+    });
+    omit_empty(&mut inspected, &["Variant"]);
+    omit_empty(&mut inspected["Config"], &["ExposedPorts", "StopSignal"]);
+    inspected
 }
 
 /// Returns an image in the shape of `GET /images/json`.

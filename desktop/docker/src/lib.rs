@@ -14,11 +14,18 @@ pub mod volume;
 use serde_json::Value;
 
 /// Returns `null` for an empty list or map, as Go writes one that was never made.
-pub(crate) fn or_null(value: impl Into<Value>) -> Value {
+pub fn or_null(value: impl Into<Value>) -> Value {
     match value.into() {
         Value::Array(list) if list.is_empty() => Value::Null,
         Value::Object(map) if map.is_empty() => Value::Null,
         other => other,
+    }
+}
+
+/// Takes out the figures of these names that are 0, as Go's `omitempty` does.
+pub fn omit_zero(value: &mut Value, names: &[&str]) {
+    if let Value::Object(fields) = value {
+        fields.retain(|name, field| !(names.contains(&name.as_str()) && *field == 0));
     }
 }
 

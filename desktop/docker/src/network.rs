@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use wherry_proto::v1::{Container, ContainerSpec, Network, NetworkAttachment, NetworkEndpoint};
 
-use crate::human;
+use crate::{human, or_null};
 
 /// Returns a network in the shape of `docker network inspect`.
 pub fn inspect(network: &Network) -> Value {
@@ -48,9 +48,9 @@ pub fn inspect(network: &Network) -> Value {
         "Created": human::rfc3339(network.created.as_ref()),
         "Scope": "local",
         "Driver": network.driver,
-        "EnableIPv4": !network.subnets.is_empty(),
+        "EnableIPv4": true,
         "EnableIPv6": network.ipv6,
-        "IPAM": { "Driver": "default", "Options": null, "Config": config },
+        "IPAM": { "Driver": "default", "Options": null, "Config": or_null(config) },
         "Internal": network.internal,
         "Attachable": false,
         "Ingress": false,
@@ -116,7 +116,7 @@ fn place(wanted: &NetworkAttachment, place: &NetworkEndpoint) -> Value {
         "IPAMConfig": or_null(chosen.is_empty(), chosen.into()),
         "Links": or_null(wanted.links.is_empty(), json!(wanted.links)),
         "Aliases": or_null(wanted.aliases.is_empty(), json!(wanted.aliases)),
-        "MacAddress": place.mac_address,
+        "MacAddress": match place.mac_address.as_str() { "" => &wanted.mac_address, address => address },
         "DriverOpts": null,
         "GwPriority": wanted.gateway_priority,
         "NetworkID": place.network,

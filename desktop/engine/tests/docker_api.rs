@@ -4,75 +4,14 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
+#[allow(dead_code)]
+mod daemon;
+
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const DEADLINE: Duration = Duration::from_secs(20);
-
-struct Daemon {
-    home: tempfile::TempDir,
-    process: Child,
-}
-
-impl Daemon {
-    fn start() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_wherryd"))
-            .env("WHERRY_HOME", home.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let daemon = Self { home, process };
-        let deadline = Instant::now() + DEADLINE;
-        while UnixStream::connect(daemon.socket()).is_err() {
-            assert!(Instant::now() < deadline, "wherryd does not listen");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        daemon
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.home.path().join("run/docker.sock")
-    }
-
-    fn connect(&self) -> UnixStream {
-        let stream = UnixStream::connect(self.socket()).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream
-    }
-
-    /// Sends bytes, ends the stream, and returns all that comes back.
-    fn ask(&self, request: &[u8]) -> String {
-        let mut stream = self.connect();
-        // The server may have hung up on what it does not want to read.
-        let _ = stream.write_all(request);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    fn get(&self, path: &str) -> String {
-        self.ask(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
-    }
-
-    fn post(&self, path: &str, body: &[u8]) -> String {
-        let length = body.len();
-        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
-        self.ask(&[head.as_bytes(), body].concat())
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use daemon::{DEADLINE, Daemon};
 
 fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
@@ -119,6 +58,12 @@ fn what_is_wrong_is_answered_in_json() {
             "you must choose at least one stream",
         ),
         ("/containers/x/archive", "400", "'path' cannot be empty"),
+        (
+            "/containers/x/stats?one-shot=1",
+            "400",
+            "cannot have stream=true and one-shot=true",
+        ),
+        ("/containers/x/attach/ws", "400", "Connection"),
         ("/nodes", "503", "not a swarm manager"),
         ("/plugins/x/json", "404", "plugin"),
     ] {
@@ -199,4 +144,192 @@ fn several_requests_of_one_connection_are_answered_in_turn() {
             .count(),
         3
     );
+}
+
+/// Names that are encoded are one name, whatever is in them, and those with slashes
+/// find their way: nothing here is a path that was not found.
+#[test]
+fn encoded_and_doubled_slashes_are_read() {
+    let daemon = Daemon::start();
+    for (path, expected) in [
+        // What is wrong is the query, which only the right handler reads.
+        ("/containers/%2Fweb/logs", "400"),
+        ("/containers//web/logs", "400"),
+        ("/v1.24//containers/web/logs", "400"),
+        ("/containers/a%2Fb/archive", "400"),
+        ("/images/team%2Fapp%3A1/json?manifests=1&platform=x", "400"),
+        ("/images/team/app:1/json?manifests=1&platform=x", "400"),
+        (
+            "/images/localhost:5000/a/b/c/json?manifests=1&platform=x",
+            "400",
+        ),
+    ] {
+        let answer = daemon.get(path);
+        assert_eq!(status(&answer), expected, "{path}: {answer}");
+        assert!(!answer.contains("page not found"), "{path}: {answer}");
+    }
+    for path in [
+        "/%00",
+        "/containers/%00/nothing",
+        "/containers/../../info",
+        "/%2e%2e/x",
+    ] {
+        let answer = daemon.get(path);
+        assert_eq!(status(&answer), "404", "{path}: {answer}");
+    }
+}
+
+#[test]
+fn values_that_mean_nothing_are_refused_before_anything_is_done() {
+    let daemon = Daemon::start();
+    let filters = |call: &str, filters: &str| {
+        let encoded: String = filters.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        format!("{call}?filters={encoded}")
+    };
+    for path in [
+        filters("/containers/json", r#"{"status":["asleep"]}"#),
+        filters("/containers/json", r#"{"health":["well"]}"#),
+        filters("/containers/json", r#"{"exited":["x"]}"#),
+        filters("/containers/json", r#"{"expose":["x"]}"#),
+        filters("/containers/json", r#"{"publish":["1-x"]}"#),
+        filters("/containers/json", r#"{"is-task":["x"]}"#),
+        filters("/images/json", r#"{"dangling":["x"]}"#),
+        filters("/networks", r#"{"type":["x"]}"#),
+        filters("/networks", r#"{"dangling":["x"]}"#),
+        filters("/volumes", r#"{"dangling":["x"]}"#),
+        "/events?since=2000000000&until=1000000000".to_owned(),
+        "/events?since=x".to_owned(),
+        "/system/df?type=x".to_owned(),
+        "/containers/x/attach?detachKeys=no%20such".to_owned(),
+    ] {
+        let answer = match path.contains("attach") {
+            true => daemon.post(&path, b""),
+            false => daemon.get(&path),
+        };
+        assert_eq!(status(&answer), "400", "{path}: {answer}");
+    }
+    // A prune that is misunderstood would remove.
+    for path in [
+        filters("/images/prune", r#"{"dangling":["x"]}"#),
+        filters("/images/prune", r#"{"until":["x"]}"#),
+        filters("/volumes/prune", r#"{"all":["x"]}"#),
+        filters("/containers/prune", r#"{"until":["x"]}"#),
+        filters("/networks/prune", r#"{"no-such":["x"]}"#),
+        filters("/containers/prune", r#"["x"]"#),
+    ] {
+        let answer = daemon.post(&path, b"");
+        assert_eq!(status(&answer), "400", "{path}: {answer}");
+    }
+    for (path, body) in [
+        ("/containers/x/exec", r#"{"Cmd":[]}"#),
+        (
+            "/containers/x/exec",
+            r#"{"Cmd":["x"],"DetachKeys":"no such"}"#,
+        ),
+        ("/containers/x/start?checkpoint=c", ""),
+        ("/containers/x/wait?condition=never", ""),
+    ] {
+        let answer = daemon.post(path, body.as_bytes());
+        assert_eq!(status(&answer), "400", "{path}: {answer}");
+    }
+}
+
+/// Fields that nobody knows are ignored, so that newer clients are served: what is
+/// wrong here is a field that is known.
+#[test]
+fn unknown_fields_are_ignored_and_bad_bytes_are_not() {
+    let daemon = Daemon::start();
+    let body =
+        br#"{"Image":"x","NoSuchField":{"a":[1,null]},"HostConfig":{"AlsoNone":1,"Memory":-5}}"#;
+    let answer = daemon.post("/containers/create", body);
+    assert_eq!(status(&answer), "400", "{answer}");
+    assert!(answer.contains("Memory"), "{answer}");
+    for body in [
+        &b"{\"Image\":\"\xff\xfe\"}"[..],
+        b"{\"Image\":\"x\"}{}",
+        b"{\"Image\":\"x\",}",
+        b"nul",
+        b"\0\0\0\0",
+    ] {
+        let answer = daemon.post("/containers/create", body);
+        assert_eq!(status(&answer), "400", "{body:?}: {answer}");
+    }
+    // As deep as no description is, and as deep as no stack.
+    let deep = [b"[".repeat(200_000), b"]".repeat(200_000)].concat();
+    let answer = daemon.post("/containers/create", &deep);
+    assert_eq!(status(&answer), "400", "{answer}");
+    assert_eq!(status(&daemon.get("/_ping")), "200");
+}
+
+/// What looks like one request to one reader and like two to another is none.
+#[test]
+fn requests_of_two_lengths_are_turned_away() {
+    let daemon = Daemon::start();
+    for head in [
+        "Content-Length: 3\r\nContent-Length: 4\r\n",
+        "Content-Length: -1\r\n",
+        "Content-Length: x\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+    ] {
+        let request = format!("POST /containers/create HTTP/1.1\r\nHost: x\r\n{head}\r\n{{}}");
+        let answer = daemon.ask(request.as_bytes());
+        assert!(
+            answer.is_empty() || status(&answer) == "400",
+            "{head}: {answer}"
+        );
+    }
+    let broken =
+        "POST /containers/create HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+    let answer = daemon.ask(broken.as_bytes());
+    assert!(answer.is_empty() || status(&answer) == "400", "{answer}");
+}
+
+/// A client that asks much and reads nothing is not served on and on: what it is told
+/// stays with it, and others are served.
+#[test]
+fn a_client_that_reads_nothing_holds_up_only_itself() {
+    let daemon = Daemon::start();
+    let mut stream = daemon.connect();
+    stream.set_nonblocking(true).unwrap();
+    let request = "GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    let mut sent = 0;
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match stream.write(request.as_bytes()) {
+            Ok(written) => sent += written,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                // It takes no more: the answers fill the socket.
+                if daemon.get("/_ping").starts_with("HTTP/1.1 200") && sent > 0 {
+                    break;
+                }
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert!(Instant::now() < deadline, "{sent} bytes were taken");
+    }
+    assert!(sent < 64 << 20, "{sent} bytes were taken");
+    assert_eq!(status(&daemon.get("/_ping")), "200");
+}
+
+/// Who is refused and hung up on while he sends takes that for a broken connection.
+#[test]
+fn a_short_body_is_read_before_its_request_is_refused() {
+    let daemon = Daemon::start();
+    let mut stream = daemon.connect();
+    let body = r#"{"ListenAddr": "0.0.0.0:2377"}"#;
+    let head = format!(
+        "POST /swarm/init HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let early = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(early.kind(), std::io::ErrorKind::WouldBlock);
+    stream.write_all(body.as_bytes()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(status(&answer), "501", "{answer}");
 }

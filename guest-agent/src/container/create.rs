@@ -46,7 +46,8 @@ impl Containers {
         self.resolve_networks(&mut spec, &mode)?;
         self.resolve_modes(&mut spec)?;
         check_names(&spec)?;
-        let mut warnings = limits::warnings(&spec.resources.clone().unwrap_or_default());
+        let mut warnings =
+            limits::warnings(&self.weights, &spec.resources.clone().unwrap_or_default());
         if mode != NetworkMode::Bridge && (!spec.ports.is_empty() || spec.publish_all) {
             let network = &spec.network;
             warnings.push(format!(

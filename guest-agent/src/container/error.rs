@@ -14,6 +14,9 @@ const EXIT_CODE: &str = "wherry-exit-code";
 /// What can go wrong with containers.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    /// What Docker has and this agent has not, by name.
+    #[error("{0}")]
+    Unsupported(String),
     /// No container has this name, id or id prefix.
     #[error("No such container: {0}")]
     NotFound(String),
@@ -115,6 +118,7 @@ impl Error {
             | Self::NoSuchNetwork(_) => Code::NotFound,
             Self::NameTaken { .. } | Self::Exists(_) => Code::AlreadyExists,
             Self::Invalid(_) | Self::Ambiguous(_) => Code::InvalidArgument,
+            Self::Unsupported(_) => Code::Unimplemented,
             Self::State(_) | Self::Start { .. } => Code::FailedPrecondition,
             Self::DiskFull(_) => Code::ResourceExhausted,
             Self::Image(error) => error.code(),

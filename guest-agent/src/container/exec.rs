@@ -57,7 +57,7 @@ impl Containers {
             )));
         }
         let id = name::new_id().map_err(|error| Error::io("making up an id", error))?;
-        let action = format!("exec_create: {}", request.cmd.join(" "));
+        let action = format!("exec_create: {}", command_line(&request.cmd));
         self.publish(&container, &action, &[("execID", id.clone())]);
         let mut execs = self.execs();
         execs.retain(|_, exec| match exec.state {
@@ -160,7 +160,7 @@ impl Containers {
             open_stdin: request.open_stdin,
             privileged: request.privileged,
         };
-        let action = format!("exec_start: {}", spec.args.join(" "));
+        let action = format!("exec_start: {}", command_line(&spec.args));
         self.publish(&container, &action, &[("execID", id.to_owned())]);
         let stream = stream.as_ref().map(AsFd::as_fd);
         shim.exec(spec, stream).await.map_err(|error| match error {
@@ -271,4 +271,13 @@ fn running(container: &Container) -> Result<(), Error> {
 
 fn not_running(container: &Container) -> Error {
     Error::State(format!("container {} is not running", container.id))
+}
+
+/// Returns a command as events tell it: Docker's word for the program, a space, and the
+/// arguments, of which there may be none.
+pub(super) fn command_line(command: &[String]) -> String {
+    match command.split_first() {
+        Some((program, arguments)) => format!("{program} {}", arguments.join(" ")),
+        None => String::new(),
+    }
 }

@@ -121,7 +121,9 @@ fn mount_point(mount: &ResolvedMount, volumes: &Path) -> v1::MountPoint {
         MountSource::Bind { host, path } if host.is_empty() => {
             (Kind::Bind, "", path.display().to_string())
         }
-        MountSource::Bind { host, .. } => (Kind::Bind, "", host.clone()),
+        MountSource::Bind { host, .. } | MountSource::EngineSocket { host } => {
+            (Kind::Bind, "", host.clone())
+        }
         MountSource::Volume { name, .. } => {
             let data = volumes.join(name).join("_data");
             (Kind::Volume, name.as_str(), data.display().to_string())

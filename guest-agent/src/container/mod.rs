@@ -90,6 +90,10 @@ pub(crate) struct Places {
     pub(crate) run: PathBuf,
     /// Below this a bind mount's source must lie.
     pub(crate) shares: PathBuf,
+    /// Whether the machine, with its disks, is the engine's own.
+    pub(crate) own_machine: bool,
+    /// The socket that leads to the engine's API, for containers that mount it.
+    pub(crate) engine_socket: PathBuf,
 }
 
 /// All containers.
@@ -100,6 +104,7 @@ pub(crate) struct Containers {
     events: Arc<Events>,
     registry: Mutex<Registry>,
     volumes: Volumes,
+    weights: Arc<limits::Weights>,
     /// The execs, by id.
     execs: Mutex<HashMap<String, exec::Exec>>,
     /// The power is about to go: what ends now does not start again.

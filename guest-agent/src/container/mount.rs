@@ -42,9 +42,17 @@ pub(crate) enum MountSource {
         name: String,
         /// Made for this container only, and removed with it.
         anonymous: bool,
+        /// The path in it that is mounted; empty: all of it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        subpath: String,
     },
     /// Memory.
     Tmpfs,
+    /// The socket of the engine's own API.
+    EngineSocket {
+        /// Its path on the host as the user wrote it.
+        host: String,
+    },
 }
 
 /// Opens a bind mount's source, which must lie below `share`, through no

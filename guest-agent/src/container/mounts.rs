@@ -64,6 +64,9 @@ impl Containers {
     ) -> Result<ResolvedMount, Error> {
         let (mut options, mut read_only) = (Vec::new(), mount.read_only);
         let source = match mount.kind() {
+            Kind::Bind if mount.engine_socket => MountSource::EngineSocket {
+                host: mount.host_source.clone(),
+            },
             Kind::Bind => {
                 let path = PathBuf::from(&mount.source);
                 open_bind_source(&self.places.shares, &path, &mount.host_source)?;
@@ -86,7 +89,11 @@ impl Containers {
                     made_volumes.push(name.clone());
                     self.publish_volume(&name, "create");
                 }
-                MountSource::Volume { name, anonymous }
+                MountSource::Volume {
+                    name,
+                    anonymous,
+                    subpath: mount.volume_subpath.clone(),
+                }
             }
             Kind::Tmpfs | Kind::Unspecified => {
                 if mount.tmpfs_size != 0 {

@@ -99,6 +99,7 @@ impl Containers {
                 MountSource::Volume {
                     name,
                     anonymous: true,
+                    ..
                 } if volumes => Some(name.clone()),
                 _ => None,
             })

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use super::error::Error;
 use super::exit::{last_exit, unknown};
+use super::limits::Weights;
 use super::record::{Record, Status};
 use super::registry::Registry;
 use super::remove::{REMOVED, delete};
@@ -35,6 +36,7 @@ impl Containers {
     ) -> Result<Arc<Self>, Error> {
         let containers = Arc::new(Self {
             volumes: Volumes::open(places.root.join("volumes"))?,
+            weights: Arc::new(Weights::of(&places.root, places.own_machine)),
             places,
             images,
             network,

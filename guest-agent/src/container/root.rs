@@ -81,14 +81,23 @@ pub(super) fn prepare(
     for (number, mount) in record.mounts.iter().enumerate() {
         let kind = match &mount.source {
             MountSource::Tmpfs => MountKind::Tmpfs(tmpfs_options(&root, mount)),
-            MountSource::Volume { name, .. } => {
+            MountSource::Volume { name, subpath, .. } => {
                 let durable = !record.spec.auto_remove;
                 volumes.ensure(&volumes.turn(), name, BTreeMap::new(), durable)?;
-                if !mount.no_copy {
+                let is_plain = volumes.find(name)?.is_plain() && subpath.is_empty();
+                if !mount.no_copy && is_plain {
                     volumes.fill(name, &root, &mount.target, durable)?;
                 }
-                MountKind::Bind(volumes.data(name))
+                if is_plain {
+                    MountKind::Bind(volumes.data(name))
+                } else {
+                    let source = volumes.open_source(&places.shares, name, subpath)?;
+                    let target = paths.mounts.join(number.to_string());
+                    pin(&source, &target)?;
+                    MountKind::Bind(target)
+                }
             }
+            MountSource::EngineSocket { .. } => MountKind::Bind(places.engine_socket.clone()),
             MountSource::Bind { path, host } => {
                 let source = open_bind_source(&places.shares, path, host)?;
                 let target = paths.mounts.join(number.to_string());

@@ -1,6 +1,6 @@
 //! Starting a container: root, network and shim at once, then its process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wherry_proto::v1::{PortBinding, Resources};
@@ -162,6 +162,8 @@ impl Containers {
         {
             limits::apply(&Cgroup::new(&config.cgroup), resources)?;
         }
+        let resources = record.spec.resources.clone().unwrap_or_default();
+        self.weigh(&record.id, &resources).await?;
         let created_at = begun.elapsed();
         shim.start().await.map_err(|error| start_error(&error))?;
         let state = shim.state().await.map_err(|error| start_error(&error))?;
@@ -205,6 +207,16 @@ impl Containers {
     /// The cgroup of a container, below the hierarchy's root.
     pub(super) fn cgroup(&self, id: &str) -> PathBuf {
         PathBuf::from(CGROUP).join(id)
+    }
+
+    /// Gives a container its share of block devices, where anybody has one.
+    pub(super) async fn weigh(&self, id: &str, resources: &Resources) -> Result<(), Error> {
+        if !self.weights.concern(resources) {
+            return Ok(());
+        }
+        let (weights, resources) = (self.weights.clone(), resources.clone());
+        let cgroup = Cgroup::new(&self.cgroup(id));
+        super::blocking(move || weights.apply(&cgroup, &resources, Path::new(CGROUP))).await
     }
 
     /// Checks, before anything is made, what only the runtime knows: names of
@@ -277,6 +289,8 @@ impl Containers {
             cap_drop: spec.cap_drop.clone(),
             security_opt: spec.security_opt.clone(),
             privileged: spec.privileged,
+            masked_paths: spec.masked_paths.clone().map(|list| list.paths),
+            readonly_paths: spec.readonly_paths.clone().map(|list| list.paths),
             read_only: spec.read_only,
             terminal: spec.terminal,
             terminal_size: terminal_size(spec.terminal_rows, spec.terminal_columns),

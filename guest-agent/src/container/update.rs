@@ -36,8 +36,8 @@ impl Containers {
         }
         let mut warnings = Vec::new();
         if let Some(update) = &request.resources {
-            warnings = limits::warnings(update);
-            self.limit(&container, update)?;
+            warnings = limits::warnings(&self.weights, update);
+            self.limit(&container, update).await?;
         }
         if let Some(name) = &request.restart_policy {
             container.update(|record| {
@@ -49,7 +49,7 @@ impl Containers {
         Ok(warnings)
     }
 
-    fn limit(&self, container: &Container, update: &Resources) -> Result<(), Error> {
+    async fn limit(&self, container: &Container, update: &Resources) -> Result<(), Error> {
         let known = container.cell().record.spec.resources.clone();
         let known = known.unwrap_or_default();
         if update.memory != 0
@@ -74,6 +74,7 @@ impl Containers {
                 )));
             }
             limits::apply(&cgroup, &merged)?;
+            self.weigh(&container.id, &merged).await?;
         }
         container.update(|record| record.spec.resources = Some(merged))
     }

@@ -78,6 +78,17 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), Error> {
         ));
     }
     mounts(&spec.mounts)?;
+    for path in [&spec.masked_paths, &spec.readonly_paths]
+        .into_iter()
+        .flatten()
+        .flat_map(|list| &list.paths)
+    {
+        if !path.starts_with('/') || path.contains('\0') {
+            return invalid(format!(
+                "{path:?} cannot be masked or read-only: a path of the container is absolute"
+            ));
+        }
+    }
     for wanted in &spec.volumes_from {
         parse_volumes_from(wanted)?;
     }
@@ -158,6 +169,8 @@ fn mounts(mounts: &[Mount]) -> Result<(), Error> {
             return invalid(format!("Duplicate mount point: {}", mount.target));
         }
         match mount.kind() {
+            // Its source is the agent's own.
+            Kind::Bind if mount.engine_socket => {}
             Kind::Bind if !mount.source.starts_with('/') => {
                 return wrong(&format!(
                     "invalid mount path: '{}' mount path must be absolute",

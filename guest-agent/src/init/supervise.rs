@@ -1,7 +1,7 @@
 //! Starts `serve`, starts it again when it dies, and reaps every orphan.
 
 use std::fs::OpenOptions;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -14,12 +14,16 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use super::command_line::CommandLine;
 use super::console::say;
 use super::mounts::DATA;
+use crate::serve::engine;
 
 /// The first pause before `serve` is started again; it doubles up to
 /// [`LONGEST_PAUSE`] as long as `serve` does not live for [`STEADY`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(10);
+
+/// The directory of what ends with the machine.
+const RUN: &str = "/run/wherry";
 
 fn signals() -> SigSet {
     [
@@ -44,12 +48,13 @@ pub(super) fn block_signals() {
 /// Supervises until something asks to power off: SIGTERM from `serve`, or
 /// SIGPWR or SIGINT from the kernel.
 pub(super) fn run(cgroup: Option<&Path>, command_line: &CommandLine) {
+    let engine_socket = engine_socket();
     let mut serve: Option<(i32, Instant)> = None;
     let mut pause = Duration::ZERO;
     let mut due = Instant::now();
     loop {
         if serve.is_none() && Instant::now() >= due {
-            match start(cgroup, command_line) {
+            match start(cgroup, command_line, engine_socket.as_ref()) {
                 Ok(pid) => serve = Some((pid, Instant::now())),
                 Err(error) => {
                     say(&format!("init: cannot start serve: {error}"));
@@ -126,7 +131,28 @@ fn wait_for_signal(timeout: Option<Duration>) -> Option<i32> {
     (signal > 0).then_some(signal)
 }
 
-fn start(cgroup: Option<&Path>, command_line: &CommandLine) -> std::io::Result<i32> {
+/// Listens on the socket that leads containers to the engine, for every `serve`
+/// that is to come: a container has mounted this one.
+fn engine_socket() -> Option<OwnedFd> {
+    let path = Path::new(RUN).join(engine::FILE);
+    let listening = std::fs::create_dir_all(RUN).and_then(|()| engine::listen(&path));
+    match listening {
+        Ok(socket) => Some(socket.into()),
+        Err(error) => {
+            say(&format!(
+                "init: cannot listen on {}: {error}",
+                path.display()
+            ));
+            None
+        }
+    }
+}
+
+fn start(
+    cgroup: Option<&Path>,
+    command_line: &CommandLine,
+    engine_socket: Option<&OwnedFd>,
+) -> std::io::Result<i32> {
     let processes = cgroup.map(|path| {
         OpenOptions::new()
             .write(true)
@@ -137,20 +163,17 @@ fn start(cgroup: Option<&Path>, command_line: &CommandLine) -> std::io::Result<i
     command
         .arg0("wherry-agent")
         .args([
-            "serve",
-            "--root",
-            DATA,
-            "--run",
-            "/run/wherry",
-            "--listen",
-            "vsock",
-            "--init",
+            "serve", "--root", DATA, "--run", RUN, "--listen", "vsock", "--init",
         ])
         .env(
             "PATH",
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         )
         .current_dir("/");
+    let engine_socket = engine_socket.map(AsRawFd::as_raw_fd);
+    if let Some(descriptor) = engine_socket {
+        command.arg("--engine-socket").arg(descriptor.to_string());
+    }
     if let Some(log) = &command_line.log {
         command.env("WHERRY_LOG", log);
     }
@@ -164,6 +187,10 @@ fn start(cgroup: Option<&Path>, command_line: &CommandLine) -> std::io::Result<i
             let empty = SigSet::empty();
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&empty), None)?;
             libc::setsid();
+            if let Some(descriptor) = engine_socket {
+                // Closed on exec otherwise.
+                libc::fcntl(descriptor, libc::F_SETFD, 0);
+            }
             if let Some(processes) = &processes {
                 // "0" is the writing process itself.
                 libc::write(processes.as_raw_fd(), c"0".as_ptr().cast(), 1);

@@ -48,6 +48,12 @@ pub(super) fn set_up() {
     }
     let settings = [
         ("net/ipv4/ip_forward", "1"),
+        // What stays on one bridge passes no filter: no network's rules are about it,
+        // and each packet between the agent and a container would meet them twice.
+        // Engines inside containers have these in network namespaces of their own.
+        ("net/bridge/bridge-nf-call-iptables", "0"),
+        ("net/bridge/bridge-nf-call-ip6tables", "0"),
+        ("net/bridge/bridge-nf-call-arptables", "0"),
         ("vm/max_map_count", "262144"),
         ("fs/inotify/max_user_instances", "8192"),
         ("fs/inotify/max_user_watches", "1048576"),

@@ -224,15 +224,18 @@ fn open_kernel() -> Result<Netlink, NetworkError> {
 
 /// Makes the veth pairs, each with one end in the container's namespace.
 fn make_pairs(kernel: &mut Netlink, places: &[Place], own: &File) -> Result<(), NetworkError> {
-    let pairs = places.iter().map(|place| {
-        netlink::create_veth(
+    let pairs = places.iter().flat_map(|place| {
+        let pair = netlink::create_veth(
             &place.endpoint.veth,
             place.bridge,
             &place.endpoint.interface,
             place.endpoint.mac,
             own.as_fd(),
             place.network.mtu(),
-        )
+        );
+        let isolates = place.network.isolates();
+        let isolated = isolates.then(|| netlink::isolate_port(&place.endpoint.veth));
+        std::iter::once(pair).chain(isolated)
     });
     let names: Vec<_> = places
         .iter()

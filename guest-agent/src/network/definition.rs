@@ -25,6 +25,12 @@ pub(super) const MTU_OPTION: &str = "com.docker.network.driver.mtu";
 /// leaves the network.
 pub(super) const MASQUERADE_OPTION: &str = "com.docker.network.bridge.enable_ip_masquerade";
 
+/// The option that, when "false", keeps the network's containers from each other.
+pub(super) const ICC_OPTION: &str = "com.docker.network.bridge.enable_icc";
+/// The option that gives the address of the host that ports are published at
+/// which name none.
+pub(super) const HOST_BINDING_OPTION: &str = "com.docker.network.bridge.host_binding_ipv4";
+
 /// A bridge network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Definition {
@@ -129,11 +135,34 @@ impl Definition {
         self.options.get(MTU_OPTION)?.parse().ok()
     }
 
+    /// Tells whether its containers may not reach each other.
+    pub(super) fn isolates(&self) -> bool {
+        self.options
+            .get(ICC_OPTION)
+            .is_some_and(|value| truth(value) == Some(false))
+    }
+
+    /// Returns the address of the host where its containers' ports are published
+    /// that name none.
+    pub(crate) fn host_binding(&self) -> Option<&str> {
+        let address = self.options.get(HOST_BINDING_OPTION)?;
+        Some(address.as_str()).filter(|address| !address.is_empty())
+    }
+
     /// Tells whether what leaves it has the guest's address.
     pub(super) fn masquerades(&self) -> bool {
         self.options
             .get(MASQUERADE_OPTION)
-            .is_none_or(|value| value != "false")
+            .is_none_or(|value| truth(value) != Some(false))
+    }
+}
+
+/// Reads a flag as Go does (strconv.ParseBool).
+pub(super) fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::NetworkError;
-use super::definition::{Definition, INTERFACE_OPTION, MTU_OPTION, Range};
+use super::definition::{
+    Definition, HOST_BINDING_OPTION, ICC_OPTION, INTERFACE_OPTION, MASQUERADE_OPTION, MTU_OPTION,
+    Range, truth,
+};
 use super::prefix::Prefix;
 
 /// What a user asks of a new network.
@@ -72,11 +75,12 @@ pub(super) fn plan(
         // Docker takes the subnet for the wish.
         tracing::debug!(network = request.name, "an IPv6 subnet turns IPv6 on");
     }
-    let overlaps = |range: &Range| taken.iter().any(|taken| taken.overlaps(range.subnet));
-    if ipv4.iter().chain(&ipv6).any(overlaps) {
-        return Err(NetworkError::Refused(
-            "invalid pool request: Pool overlaps with other one on this address space".to_owned(),
-        ));
+    for Range { subnet, .. } in ipv4.iter().chain(&ipv6) {
+        if let Some(other) = taken.iter().find(|taken| taken.overlaps(*subnet)) {
+            return Err(NetworkError::Refused(format!(
+                "invalid pool request: Pool overlaps with other one on this address space: {subnet} with {other}, which a network or the machine has"
+            )));
+        }
     }
     let free = |subnet: Prefix| {
         !taken
@@ -86,12 +90,7 @@ pub(super) fn plan(
     };
     let ipv4 = match ipv4 {
         Some(range) => range,
-        None => Range::whole(free_subnet(free).ok_or_else(|| {
-            NetworkError::Refused(
-                "all predefined address pools have been fully subnetted: give a --subnet, or remove networks that are not needed"
-                    .to_owned(),
-            )
-        })?),
+        None => Range::whole(chosen_subnet(taken, avoided)?),
     };
     if ipv6.is_none() && request.ipv6 {
         ipv6 = Some(Range::whole(unique_local(&id, free)?));
@@ -231,6 +230,25 @@ fn member(subnet: Prefix, text: &str) -> Result<IpAddr, String> {
     Ok(address)
 }
 
+/// Returns a subnet that overlaps none of `taken`, and none of `avoided` either as
+/// long as there is one.
+fn chosen_subnet(taken: &[Prefix], avoided: &[Prefix]) -> Result<Prefix, NetworkError> {
+    let clear = |of: &[Prefix], subnet| !of.iter().any(|other| other.overlaps(subnet));
+    if let Some(subnet) = free_subnet(|subnet| clear(taken, subnet) && clear(avoided, subnet)) {
+        return Ok(subnet);
+    }
+    // A VPN that leads to all private addresses leaves none. One that hides a few
+    // hosts behind it is better than no network, and its owner can choose another.
+    let subnet = free_subnet(|subnet| clear(taken, subnet)).ok_or_else(|| {
+        NetworkError::Refused(
+            "all predefined address pools have been fully subnetted: give a --subnet, or remove networks that are not needed"
+                .to_owned(),
+        )
+    })?;
+    tracing::warn!(%subnet, "the host has routes to all private addresses: a new network overlaps one of its networks");
+    Ok(subnet)
+}
+
 /// Returns the first subnet of the pools that is free.
 pub(super) fn free_subnet(free: impl Fn(Prefix) -> bool) -> Option<Prefix> {
     for (network, length, part) in POOLS {
@@ -278,6 +296,21 @@ fn apply_options(definition: &mut Definition) -> Result<(), NetworkError> {
             )));
         }
         definition.interface.clone_from(name);
+    }
+    for flag in [ICC_OPTION, MASQUERADE_OPTION] {
+        let value = definition.options.get(flag).map_or("true", String::as_str);
+        if truth(value).is_none() {
+            return Err(NetworkError::Invalid(format!(
+                "invalid value {value:?} of {flag}: write true or false"
+            )));
+        }
+    }
+    if let Some(address) = definition.host_binding()
+        && address.parse::<std::net::Ipv4Addr>().is_err()
+    {
+        return Err(NetworkError::Invalid(format!(
+            "invalid value {address:?} of {HOST_BINDING_OPTION}: give an IPv4 address of the host"
+        )));
     }
     match definition.options.get(MTU_OPTION) {
         Some(text)

@@ -10,6 +10,7 @@
 //! - `pull`: an image, its `layers` side by side, straight into the unpacker
 //! - `push`: an image, its layers packed on the way (`upload`)
 //! - `search`: where a registry has one
+//! - `distribution`: what a name stands for, without a pull
 //! - `tags`: which tags a repository has
 //! - `shared`: pulls of the same image share one; the last client ends it
 //!
@@ -19,6 +20,7 @@
 mod access;
 mod answer;
 mod challenge;
+mod distribution;
 mod error;
 mod layers;
 mod progress;
@@ -34,6 +36,7 @@ mod transport;
 mod upload;
 
 pub(crate) use access::Access;
+pub(crate) use distribution::distribution;
 pub(crate) use error::Error;
 pub(crate) use search::search;
 pub(crate) use shared::Pulls;

@@ -54,7 +54,7 @@ pub(super) async fn pull(pull: &Pull) -> Result<TransferResult, Error> {
 }
 
 /// Tells whether another registry may do better.
-fn is_of_the_registry(error: &Error) -> bool {
+pub(super) fn is_of_the_registry(error: &Error) -> bool {
     match error {
         Error::Image(error) => matches!(error, image::Error::InvalidArchive(_)),
         Error::Internal(_) | Error::Invalid(_) => false,
@@ -70,7 +70,7 @@ fn may_go_on(error: &Error) -> bool {
 impl Pull {
     /// Fetches manifest, configuration, layers, and then gives them a name.
     async fn fetch(&self, endpoint: &Endpoint) -> Result<TransferResult, Error> {
-        let (session, named) = self.find(endpoint).await?;
+        let (session, named) = find(&self.access, endpoint, &self.reference).await?;
         let repository = Repository {
             session: &session,
             path: self.reference.path(),
@@ -175,37 +175,6 @@ impl Pull {
         })
     }
 
-    /// Finds what the name stands for.
-    async fn find(&self, endpoint: &Endpoint) -> Result<(Session, Document), Error> {
-        let scope = Scope {
-            repository: self.reference.path().to_owned(),
-            actions: "pull",
-            sources: Vec::new(),
-        };
-        let session = Session::open(&self.access, endpoint, scope).await?;
-        let repository = Repository {
-            session: &session,
-            path: self.reference.path(),
-        };
-        let wanted = match (self.reference.digest(), self.reference.tag()) {
-            (Some(digest), _) => digest.to_string(),
-            (None, Some(tag)) => tag.to_owned(),
-            (None, None) => "latest".to_owned(),
-        };
-        match repository.manifest(&wanted).await? {
-            Some(document) => Ok((session, document)),
-            None => Err(Error::NotFound {
-                registry: endpoint.registry.clone(),
-                what: self.reference.familiar(),
-                hint: if endpoint.credential.is_none() {
-                    ", or is private and needs `wherry login`"
-                } else {
-                    ""
-                },
-            }),
-        }
-    }
-
     /// Goes from what a name stands for to the manifest for a platform, and
     /// its configuration.
     async fn resolve(
@@ -260,6 +229,45 @@ impl Pull {
         Err(repository
             .session
             .dishonest("its indexes are nested too deep"))
+    }
+}
+
+/// Finds what a name stands for in a registry.
+///
+/// # Errors
+///
+/// [`Error::NotFound`], those of the registry.
+pub(super) async fn find(
+    access: &Access,
+    endpoint: &Endpoint,
+    reference: &Reference,
+) -> Result<(Session, Document), Error> {
+    let scope = Scope {
+        repository: reference.path().to_owned(),
+        actions: "pull",
+        sources: Vec::new(),
+    };
+    let session = Session::open(access, endpoint, scope).await?;
+    let repository = Repository {
+        session: &session,
+        path: reference.path(),
+    };
+    let wanted = match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => digest.to_string(),
+        (None, Some(tag)) => tag.to_owned(),
+        (None, None) => "latest".to_owned(),
+    };
+    match repository.manifest(&wanted).await? {
+        Some(document) => Ok((session, document)),
+        None => Err(Error::NotFound {
+            registry: endpoint.registry.clone(),
+            what: reference.familiar(),
+            hint: if endpoint.credential.is_none() {
+                ", or is private and needs `wherry login`"
+            } else {
+                ""
+            },
+        }),
     }
 }
 

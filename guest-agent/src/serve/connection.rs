@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::time::Sleep;
 use tonic::transport::server::Connected;
@@ -81,6 +81,70 @@ impl Connection {
         }
     }
 
+    /// Has readers woken only once so many bytes are there, or the end. Vsock heeds
+    /// it, Unix sockets do not.
+    ///
+    /// # Errors
+    ///
+    /// Where the socket cannot hold as many.
+    pub(crate) fn set_low_water(&self, bytes: usize) -> io::Result<()> {
+        let bytes = libc::c_int::try_from(bytes).map_err(io::Error::other)?;
+        // SAFETY: an open socket, and an integer of the length that is told.
+        let set = unsafe {
+            libc::setsockopt(
+                self.socket.get_ref().as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_RCVLOWAT,
+                (&raw const bytes).cast(),
+                size_of_val(&bytes) as libc::socklen_t,
+            )
+        };
+        match set {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Waits until there may be something to read.
+    ///
+    /// # Errors
+    ///
+    /// When the reactor is gone.
+    pub(crate) async fn readable(&self) -> io::Result<Readable<'_>> {
+        let ready = self.socket.readable().await?;
+        Ok(Readable {
+            connection: self,
+            ready: Some(ready),
+        })
+    }
+
+    /// Takes there to be something to read, where nobody would say so.
+    pub(crate) fn readable_anyway(&self) -> Readable<'_> {
+        Readable {
+            connection: self,
+            ready: None,
+        }
+    }
+
+    /// Writes what the socket takes at once, 0 bytes if it takes none now.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match send(self.socket.get_ref(), bytes) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) || error.raw_os_error() == Some(libc::ENOBUFS) =>
+            {
+                Ok(0)
+            }
+            sent => sent,
+        }
+    }
+
     /// Writes all of it.
     ///
     /// # Errors
@@ -140,6 +204,44 @@ impl Connection {
                 Ok(Err(error)) => return Poll::Ready(Err(error)),
                 Err(_would_block) => {}
             }
+        }
+    }
+}
+
+/// A connection that there may be something to read from.
+pub(crate) struct Readable<'a> {
+    connection: &'a Connection,
+    ready: Option<AsyncFdReadyGuard<'a, OwnedFd>>,
+}
+
+impl Readable<'_> {
+    /// Reads once, none if there is nothing. Returns how many bytes, 0 at the end.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match self.connection.receive(buffer, 0) {
+            Ok(length) => {
+                // A stream that gave less than it was asked for is empty, and tells
+                // when it is no longer: to ask it again is a system call for nothing.
+                if length < buffer.len() {
+                    self.clear();
+                }
+                Ok(Some(length))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.clear();
+                Ok(None)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Some(ready) = &mut self.ready {
+            ready.clear_ready();
         }
     }
 }

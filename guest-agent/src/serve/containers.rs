@@ -308,6 +308,7 @@ impl Service for ContainersService {
             author: request.author,
             message: request.message,
             changes: request.changes,
+            config: request.config,
             pause: !request.no_pause,
         };
         let containers = &self.agent.containers;

@@ -109,6 +109,16 @@ impl Service for ImagesService {
         Ok(Response::new(found))
     }
 
+    async fn distribution(
+        &self,
+        request: Request<v1::DistributionRequest>,
+    ) -> Result<Response<v1::DistributionResponse>, Status> {
+        let request = request.into_inner();
+        let access = self.agent.pulls.access(request.access);
+        let found = registry::distribution(&access, &request.name).await?;
+        Ok(Response::new(found))
+    }
+
     async fn tags(
         &self,
         request: Request<v1::ListTagsRequest>,

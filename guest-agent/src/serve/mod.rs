@@ -2,6 +2,7 @@
 
 mod connection;
 mod containers;
+pub(crate) mod engine;
 mod images;
 mod listener;
 mod networks;
@@ -32,6 +33,7 @@ use crate::image::Store;
 use crate::listening::Listening;
 use crate::network::{Network, Options as NetworkOptions, Prefix};
 use crate::registry::Pulls;
+use engine::EngineSocket;
 use listener::Listener;
 use options::{Listen, Options};
 
@@ -49,6 +51,7 @@ pub(crate) struct Agent {
     pulls: Pulls,
     containers: Arc<Containers>,
     listening: Listening,
+    engine: EngineSocket,
     /// Becomes true when the agent is to end.
     ending: watch::Sender<bool>,
 }
@@ -130,7 +133,11 @@ async fn run(options: Options) -> anyhow::Result<()> {
             Listen::Vsock => HOST_MOUNT.into(),
             Listen::Unix(_) => "/".into(),
         },
+        own_machine: matches!(options.listen, Listen::Vsock),
+        engine_socket: options.run.join(engine::FILE),
     };
+    let engine = EngineSocket::open(&places.engine_socket, options.engine_socket)
+        .context("cannot listen on the engine's socket")?;
     let containers = Containers::open(places, images.clone(), network, events.clone())
         .await
         .context("cannot read the containers")?;
@@ -142,6 +149,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         pulls,
         containers,
         listening: Listening::default(),
+        engine,
         ending: watch::Sender::new(false),
     });
     tokio::spawn(stream::serve(agent.clone(), streams));

@@ -25,12 +25,14 @@ pub(super) struct Options {
     pub(super) network: bool,
     /// Whether PID 1 is our `init`, which powers off on SIGTERM.
     pub(super) init: bool,
+    /// The descriptor of the engine's socket, which `init` listens on.
+    pub(super) engine_socket: Option<i32>,
 }
 
 /// A command line that is not understood.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0}\nusage: wherry-agent serve --root DIR --run DIR --listen vsock|unix:DIR [--network none] [--init]"
+    "{0}\nusage: wherry-agent serve --root DIR --run DIR --listen vsock|unix:DIR [--network none] [--init] [--engine-socket DESCRIPTOR]"
 )]
 pub(super) struct UsageError(String);
 
@@ -42,7 +44,7 @@ impl Options {
     /// [`UsageError`] for anything unknown or missing.
     pub(super) fn parse(arguments: &[OsString]) -> Result<Self, UsageError> {
         let (mut root, mut run, mut listen) = (None, None, None);
-        let (mut network, mut init) = (true, false);
+        let (mut network, mut init, mut engine_socket) = (true, false, None);
         let mut arguments = arguments.iter();
         while let Some(name) = arguments.next() {
             let name = name.to_string_lossy();
@@ -61,6 +63,9 @@ impl Options {
                     listen = Some(Listen::Unix(PathBuf::from(&value["unix:".len()..])));
                 }
                 ("--network", Some("none")) => network = false,
+                ("--engine-socket", Some(number)) if number.parse::<u16>().is_ok() => {
+                    engine_socket = number.parse().ok();
+                }
                 (name, _) => {
                     return Err(UsageError(format!(
                         "{name} {}: not understood",
@@ -76,6 +81,7 @@ impl Options {
             listen: listen.ok_or_else(|| missing("--listen"))?,
             network,
             init,
+            engine_socket,
         })
     }
 }

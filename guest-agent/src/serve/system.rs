@@ -11,9 +11,9 @@ use tonic::{Request, Response, Status};
 use wherry_proto::WIRE_VERSION;
 use wherry_proto::v1::system_server::System;
 use wherry_proto::v1::{
-    CheckRequest, CheckResponse, DiskUsageRequest, DiskUsageResponse, Event, EventsRequest,
-    InfoRequest, InfoResponse, PowerOffRequest, PowerOffResponse, SetClockRequest,
-    SetClockResponse,
+    CheckRequest, CheckResponse, DiskUsageRequest, DiskUsageResponse, EngineConnection, Event,
+    EventsRequest, InfoRequest, InfoResponse, PowerOffRequest, PowerOffResponse, SetClockRequest,
+    SetClockResponse, WatchEngineConnectionsRequest,
 };
 
 use super::options::Listen;
@@ -142,6 +142,25 @@ impl System for SystemService {
         _: Request<DiskUsageRequest>,
     ) -> Result<Response<DiskUsageResponse>, Status> {
         Ok(Response::new(self.agent.containers.disk_usage().await?))
+    }
+
+    type WatchEngineConnectionsStream =
+        Pin<Box<dyn Stream<Item = Result<EngineConnection, Status>> + Send>>;
+
+    async fn watch_engine_connections(
+        &self,
+        _: Request<WatchEngineConnectionsRequest>,
+    ) -> Result<Response<Self::WatchEngineConnectionsStream>, Status> {
+        let agent = self.agent.clone();
+        let accepted = futures_util::stream::unfold(agent, |agent| async move {
+            let connection = agent.engine.accept().await;
+            Some((Ok(EngineConnection { connection }), agent))
+        });
+        let mut ending = self.agent.ending.subscribe();
+        let end = async move {
+            let _ = ending.wait_for(|ending| *ending).await;
+        };
+        Ok(Response::new(Box::pin(accepted.take_until(end))))
     }
 
     type EventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;

@@ -196,6 +196,13 @@ impl Agent {
         let _ = fs::remove_dir_all(run);
     }
 
+    /// The socket that leads containers to the engine, as it is reached from here.
+    pub fn engine_socket(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.holder.id()))
+            .join(self.directory.path().strip_prefix("/").unwrap())
+            .join("run/engine.sock")
+    }
+
     /// Process id of `serve`.
     pub fn pid(&self) -> u32 {
         self.agent.as_ref().unwrap().id()

@@ -49,6 +49,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         message: arguments.message,
         changes: arguments.change,
         no_pause: !arguments.pause,
+        config: None,
     };
     let image = connection.containers().commit(request).await?.into_inner();
     output::print_line(&image.id)?;

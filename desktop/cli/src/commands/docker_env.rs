@@ -1,13 +1,19 @@
 //! `wherry docker-env`
 
-use wherry_client::{Home, docker};
+use std::net::{IpAddr, SocketAddr};
 
-use crate::failure::Outcome;
+use wherry_client::certificates::Files;
+use wherry_client::{Home, Settings, docker};
+
+use crate::failure::{Failure, Outcome};
 use crate::output;
+
+/// What Docker's clients read, in the order in which it is set.
+const VARIABLES: [&str; 3] = ["DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"];
 
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  eval \"$(wherry docker-env)\"                             bash, zsh and their kin\n  wherry docker-env --shell fish | source\n  wherry docker-env --shell powershell | Invoke-Expression\n  eval \"$(wherry docker-env --unset)\"                     back to Docker's own\n\nThe engine starts with the first command that needs it: `wherry machine start` starts it now."
+    after_help = "Examples:\n  eval \"$(wherry docker-env)\"                             bash, zsh and their kin\n  wherry docker-env --shell fish | source\n  wherry docker-env --shell powershell | Invoke-Expression\n  eval \"$(wherry docker-env --tcp)\"                       over TCP, where config.toml has it\n  eval \"$(wherry docker-env --unset)\"                     back to Docker's own\n\nThe engine starts with the first command that needs it: `wherry machine start` starts it now."
 )]
 pub(crate) struct Arguments {
     /// The shell; without it, that of the environment
@@ -17,6 +23,10 @@ pub(crate) struct Arguments {
     /// Print what takes the setting back
     #[arg(short, long)]
     unset: bool,
+
+    /// Reach the engine over TCP with TLS, as [api] in config.toml says
+    #[arg(long, conflicts_with = "unset")]
+    tcp: bool,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,21 +48,22 @@ impl Shell {
         }
     }
 
-    fn set(self, host: &str) -> String {
+    fn set(self, name: &str, value: &str) -> String {
         match self {
-            Self::Sh => format!("export DOCKER_HOST='{}'\n", host.replace('\'', "'\\''")),
-            Self::Fish => format!("set -gx DOCKER_HOST '{}'\n", host.replace('\'', "\\'")),
-            Self::Powershell => format!("$Env:DOCKER_HOST = '{}'\n", host.replace('\'', "''")),
-            Self::Cmd => format!("SET DOCKER_HOST={host}\n"),
+            Self::Sh => format!("export {name}='{}'\n", value.replace('\'', "'\\''")),
+            Self::Fish => format!("set -gx {name} '{}'\n", value.replace('\'', "\\'")),
+            Self::Powershell => format!("$Env:{name} = '{}'\n", value.replace('\'', "''")),
+            Self::Cmd => format!("SET {name}={value}\n"),
         }
     }
 
-    fn unset(self) -> &'static str {
+    fn unset(self, name: &str) -> String {
         match self {
-            Self::Sh => "unset DOCKER_HOST\n",
-            Self::Fish => "set -e DOCKER_HOST\n",
-            Self::Powershell => "Remove-Item Env:\\DOCKER_HOST\n",
-            Self::Cmd => "SET DOCKER_HOST=\n",
+            Self::Sh => format!("unset {name}\n"),
+            Self::Fish => format!("set -e {name}\n"),
+            // Quiet where it is not set.
+            Self::Powershell => format!("$Env:{name} = $null\n"),
+            Self::Cmd => format!("SET {name}=\n"),
         }
     }
 }
@@ -60,14 +71,55 @@ impl Shell {
 pub(crate) async fn run(arguments: Arguments) -> Outcome {
     let shell = arguments.shell.unwrap_or_else(Shell::of_environment);
     if arguments.unset {
-        output::print(shell.unset())?;
+        output::print(&VARIABLES.map(|name| shell.unset(name)).concat())?;
         return Ok(0);
     }
     let home = Home::from_environment()?;
+    let text = if arguments.tcp {
+        over_tcp(shell, &home)?
+    } else {
+        // What a setting of --tcp left would hold for the socket too.
+        let [host, verify, path] = VARIABLES;
+        [
+            shell.set(host, &docker::docker_host(&home)),
+            shell.unset(verify),
+            shell.unset(path),
+        ]
+        .concat()
+    };
     // The socket is there once the engine runs; the machine starts when it is needed.
     wherry_client::engine(&home).await?;
-    output::print(&shell.set(&docker::docker_host(&home)))?;
+    output::print(&text)?;
     Ok(0)
+}
+
+fn over_tcp(shell: Shell, home: &Home) -> Result<String, Failure> {
+    let settings = Settings::load(home).map_err(|error| Failure::new(error.to_string()))?;
+    let Some(listener) = settings.api.listener else {
+        return Err(Failure::new(format!(
+            "the Engine API is not served over TCP: set listen in [api] of {}; `wherry certificates create` makes what it needs",
+            home.config().display()
+        )));
+    };
+    // Certificates of the user's own have their client's files elsewhere.
+    let client = Files::of(&home.certificates()).client;
+    let [host, verify, path] = VARIABLES;
+    let mut text = shell.set(host, &format!("tcp://{}", reached(listener.address)));
+    text += &shell.set(verify, "1");
+    if client.join("key.pem").exists() {
+        text += &shell.set(path, &client.display().to_string());
+    }
+    Ok(text)
+}
+
+/// Returns where programs on this computer reach what listens at an address.
+fn reached(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 #[cfg(test)]
@@ -78,13 +130,24 @@ mod tests {
     fn each_shell_gets_its_own_words() {
         let host = "unix:///home/o'brien/docker.sock";
         assert_eq!(
-            Shell::Sh.set(host),
+            Shell::Sh.set("DOCKER_HOST", host),
             "export DOCKER_HOST='unix:///home/o'\\''brien/docker.sock'\n"
         );
         assert_eq!(
-            Shell::Powershell.set(host),
+            Shell::Powershell.set("DOCKER_HOST", host),
             "$Env:DOCKER_HOST = 'unix:///home/o''brien/docker.sock'\n"
         );
-        assert_eq!(Shell::Fish.unset(), "set -e DOCKER_HOST\n");
+        assert_eq!(Shell::Fish.unset("DOCKER_HOST"), "set -e DOCKER_HOST\n");
+    }
+
+    #[test]
+    fn every_address_is_reached_by_the_loopback() {
+        for (listens, reaches) in [
+            ("0.0.0.0:2376", "127.0.0.1:2376"),
+            ("[::]:2376", "[::1]:2376"),
+            ("10.1.2.3:1", "10.1.2.3:1"),
+        ] {
+            assert_eq!(reached(listens.parse().unwrap()).to_string(), reaches);
+        }
     }
 }

@@ -81,6 +81,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         privileged: arguments.privileged,
         terminal_rows: rows,
         terminal_columns: columns,
+        ..CreateExecRequest::default()
     };
     let connection = Connection::to_machine().await?;
     let exec = connection

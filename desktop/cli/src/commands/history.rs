@@ -64,7 +64,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
     let now = SystemTime::now();
     let rows = steps
         .iter()
-        .map(|step| output::history_row(step, arguments.no_trunc, arguments.human, now))
+        .map(|step| output::history_row(step, arguments.no_trunc, arguments.human, now).into())
         .collect();
     let listing = Listing {
         rows,

@@ -35,6 +35,12 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         "ContainersRunning": guest.containers_running,
         "ContainersStopped": stopped,
         "Images": guest.images,
+        // Docker's names of what is known otherwise or is always so.
+        "ServerVersion": guest.agent_version,
+        "OSType": "linux",
+        "Driver": "overlayfs",
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": "2",
         "AgentVersion": guest.agent_version,
         "WireVersion": guest.wire_version,
         "KernelVersion": guest.kernel_version,

@@ -14,7 +14,7 @@ use crate::output::{self, Template};
 
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  wherry inspect web\n  wherry inspect --format '{{.State.ExitCode}}' job\n  wherry inspect --format '{{json .Mounts}}' web"
+    after_help = "Examples:\n  wherry inspect web\n  wherry inspect --format '{{.State.ExitCode}}' job\n  wherry inspect --format '{{json .Mounts}}' web\n  wherry inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' web\n\nTemplates are those of Go's text/template, with Docker's functions json, split, join, title, lower,\nupper, pad and truncate."
 )]
 pub(crate) struct Arguments {
     /// Containers, images, networks or volumes, by name or id
@@ -96,6 +96,7 @@ pub(super) async fn each(
     format: Option<&str>,
     find: impl AsyncFn(&str) -> Result<Value, Failure>,
 ) -> Outcome {
+    let format = format.filter(|format| !format.is_empty());
     let template = match format {
         None | Some("json") => None,
         Some(format) => Some(Template::parse(format)?),

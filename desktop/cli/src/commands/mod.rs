@@ -1,5 +1,6 @@
 //! The commands, a file each: its options, its help and what it does.
 
+pub(crate) mod certificates;
 pub(crate) mod completion;
 pub(crate) mod container;
 pub(crate) mod context;
@@ -88,6 +89,7 @@ pub(crate) async fn run(command: Command) -> Outcome {
         Command::Info(arguments) => info::run(arguments).await,
         Command::Version(arguments) => version::run(arguments).await,
         Command::DockerEnv(arguments) => docker_env::run(arguments).await,
+        Command::Certificates(arguments) => certificates::run(arguments),
         Command::Context(arguments) => context::run(arguments).await,
         Command::Completion(arguments) => completion::run(&arguments),
     }

@@ -45,6 +45,12 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
     if arguments.all_tags && has_tag {
         return Err(Failure::new("tag can't be used with --all-tags/-a"));
     }
+    if arguments.image.contains('@') {
+        return Err(Failure::new(format!(
+            "cannot push a digest reference: name a tag of it, such as {}:latest",
+            arguments.image.split('@').next().unwrap_or_default()
+        )));
+    }
     let connection = Connection::to_machine().await?;
     let names = if arguments.all_tags {
         tags(&connection, repository).await?

@@ -34,7 +34,8 @@ pub(crate) struct Arguments {
     detach: bool,
 
     /// Pass signals on to the container
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     sig_proxy: bool,
 
     /// The keys that leave a terminal and let the container run on

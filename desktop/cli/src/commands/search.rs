@@ -83,7 +83,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         })
     });
     let listing = Listing {
-        rows: rows.collect(),
+        rows: rows.map(Into::into).collect(),
         columns: &COLUMNS,
         headings: &[],
     };

@@ -72,7 +72,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
             .iter()
             .map(|stats| {
                 let before = known.get(&stats.id).copied();
-                output::stats_row(stats, before, arguments.no_trunc)
+                output::stats_row(stats, before, arguments.no_trunc).into()
             })
             .collect();
         let listing = Listing {

@@ -51,6 +51,8 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
             "Os": std::env::consts::OS,
             "Arch": std::env::consts::ARCH,
         },
+        // By the name that scripts ask Docker's command for.
+        "Server": { "Version": engine.version, "Os": "linux" },
         "Engine": { "Version": engine.version, "WireVersion": engine.wire_version },
         "Guest": guest,
     });

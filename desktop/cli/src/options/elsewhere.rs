@@ -4,7 +4,7 @@
 
 use clap::ArgAction;
 
-use super::refused::refuse;
+use super::refused::{LINK_LOCAL, refuse};
 use crate::output;
 
 /// Those of `run` and `create`.
@@ -21,9 +21,6 @@ pub(crate) struct ElsewhereOptions {
 
     #[arg(long, hide = true)]
     kernel_memory: Option<String>,
-
-    #[arg(long, hide = true)]
-    blkio_weight_device: Vec<String>,
 
     #[arg(long, hide = true, value_parser = ["runc", "io.containerd.runc.v2"])]
     runtime: Option<String>,
@@ -43,7 +40,7 @@ pub(crate) struct ElsewhereOptions {
     #[arg(long, hide = true, value_parser = refuse("a container's writable layer has no limit of its own: use a volume or --tmpfs with size="))]
     storage_opt: Vec<String>,
 
-    #[arg(long, hide = true, value_parser = refuse("an address of --ip or --ip6 is what can be chosen"))]
+    #[arg(long, hide = true, value_parser = refuse(LINK_LOCAL))]
     link_local_ip: Vec<String>,
 
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", value_parser = refuse("there is no Docker API socket in the machine"))]
@@ -103,10 +100,6 @@ impl ElsewhereOptions {
             (
                 self.kernel_memory.is_some(),
                 "kernel memory limit capabilities or the cgroup is not mounted. Limitation discarded.",
-            ),
-            (
-                !self.blkio_weight_device.is_empty(),
-                "Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.",
             ),
         ] {
             if given {

@@ -23,7 +23,7 @@ pub(crate) struct HealthOptions {
     health_timeout: Option<Duration>,
 
     /// Failures in a row that make the container unhealthy
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = parse_retries)]
     health_retries: Option<u32>,
 
     /// The time to come up in which failures do not count
@@ -37,6 +37,11 @@ pub(crate) struct HealthOptions {
     /// Do not check the health, even if the image says how
     #[arg(long)]
     no_healthcheck: bool,
+}
+
+fn parse_retries(text: &str) -> Result<u32, String> {
+    text.parse()
+        .map_err(|_| "write how many failures in a row, 1 or more; 0 is Docker's 3".to_owned())
 }
 
 impl HealthOptions {

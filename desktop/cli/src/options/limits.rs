@@ -1,7 +1,9 @@
 //! What a container may use.
 
+use std::ops::RangeInclusive;
+
 use wherry_client::size;
-use wherry_proto::v1::{Resources, ThrottleDevice, Ulimit};
+use wherry_proto::v1::{Resources, ThrottleDevice, Ulimit, WeightDevice};
 
 use super::number::{parse_cpus, parse_memory, parse_pids};
 
@@ -51,8 +53,8 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "NUMBER", value_parser = parse_pids, allow_hyphen_values = true)]
     pids_limit: Option<u64>,
 
-    /// The share of block I/O when it is short, 10 to 1000
-    #[arg(long, value_name = "NUMBER")]
+    /// The share of block I/O when it is short, 10 to 1000, against the others' 500
+    #[arg(long, value_name = "NUMBER", value_parser = parse_weight)]
     blkio_weight: Option<u32>,
 }
 
@@ -88,6 +90,10 @@ impl LimitOptions {
 /// The limits that stay as they were given at the start.
 #[derive(clap::Args, Debug)]
 pub(crate) struct FixedLimitOptions {
+    /// The share of I/O on one device of the machine, 10 to 1000
+    #[arg(long, value_name = "DEVICE:NUMBER", value_parser = parse_device_weight)]
+    blkio_weight_device: Vec<WeightDevice>,
+
     /// Limit reading from a device of the machine, bytes a second
     #[arg(long, value_name = "DEVICE:SIZE", value_parser = parse_device_bytes)]
     device_read_bps: Vec<ThrottleDevice>,
@@ -116,6 +122,9 @@ pub(crate) struct FixedLimitOptions {
 impl FixedLimitOptions {
     /// Adds them to the others.
     pub(crate) fn add_to(&self, resources: &mut Resources) {
+        resources
+            .blkio_weight_devices
+            .clone_from(&self.blkio_weight_device);
         resources.device_read_bps.clone_from(&self.device_read_bps);
         resources
             .device_write_bps
@@ -136,6 +145,34 @@ fn parse_swap(text: &str) -> Result<i64, String> {
     }
     let bytes = size::parse(text).map_err(|error| error.to_string())?;
     i64::try_from(bytes).map_err(|_| "that is more than any machine has".to_owned())
+}
+
+/// Parses the value of `--blkio-weight`; 0 is none, as with Docker.
+fn parse_weight(text: &str) -> Result<u32, String> {
+    let weight = text.parse().ok();
+    weight
+        .filter(|weight| *weight == 0 || WEIGHTS.contains(weight))
+        .ok_or_else(|| "write a number from 10 to 1000; who has none has 500".to_owned())
+}
+
+/// The weights that there are.
+const WEIGHTS: RangeInclusive<u32> = 10..=1000;
+
+fn parse_device_weight(text: &str) -> Result<WeightDevice, String> {
+    text.split_once(':')
+        .filter(|(path, _)| path.starts_with("/dev/"))
+        .and_then(|(path, number)| {
+            Some(WeightDevice {
+                path: path.to_owned(),
+                weight: number
+                    .parse()
+                    .ok()
+                    .filter(|weight| WEIGHTS.contains(weight))?,
+            })
+        })
+        .ok_or_else(|| {
+            "write a device and its weight from 10 to 1000, such as /dev/vda:300".to_owned()
+        })
 }
 
 fn parse_device(
@@ -186,6 +223,13 @@ mod tests {
         for text in ["", "/dev/vda", "vda:1m", "/dev/vda:0", "/dev/vda:x"] {
             assert!(parse_device_bytes(text).is_err(), "{text}");
         }
+        let device = parse_device_weight("/dev/vda:300").unwrap();
+        assert_eq!((device.path.as_str(), device.weight), ("/dev/vda", 300));
+        for text in ["", "/dev/vda", "vda:300", "/dev/vda:9", "/dev/vda:1001"] {
+            assert!(parse_device_weight(text).is_err(), "{text}");
+        }
+        assert_eq!((parse_weight("0"), parse_weight("10")), (Ok(0), Ok(10)));
+        assert!(parse_weight("9").is_err() && parse_weight("x").is_err());
         let ulimit = parse_ulimit("nofile=5").unwrap();
         assert_eq!((ulimit.soft, ulimit.hard), (5, 5));
         assert_eq!(parse_ulimit("core=0:-1").unwrap().hard, -1);

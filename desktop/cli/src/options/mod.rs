@@ -22,6 +22,9 @@ pub(crate) use elsewhere::RealtimeOptions;
 pub(crate) use environment::EnvironmentOptions;
 pub(crate) use limits::LimitOptions;
 pub(crate) use number::parse_patience;
-pub(crate) use refused::{Checkpoints, ClusterVolumes, ContentTrust, OnePlatform, VolumeDrivers};
+pub(crate) use refused::{
+    Checkpoints, ClusterVolumes, ContentTrust, EndpointDrivers, OnePlatform, SwarmNetworks,
+    VolumeDrivers,
+};
 pub(crate) use restart::{RestartPolicy, parse_restart};
 pub(crate) use time::parse_moment;

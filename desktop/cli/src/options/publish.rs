@@ -66,7 +66,8 @@ fn parse(text: &str) -> Result<Published, String> {
     let (address, host) = split_address(rest)?;
     let container = range(container, "container")?;
     let host = match host {
-        "" => None,
+        // Docker takes 0 for any free one, as systems do.
+        "" | "0" => None,
         host => Some(range(host, "host")?),
     };
     let count = container.1 - container.0;
@@ -222,6 +223,7 @@ mod tests {
     fn every_form_of_docker_is_understood() {
         for (text, expected) in [
             ("80", binding("", 0, 80, "tcp")),
+            ("0:80", binding("", 0, 80, "tcp")),
             ("8080:80", binding("", 8080, 80, "tcp")),
             (":80", binding("", 0, 80, "tcp")),
             ("8080:80/udp", binding("", 8080, 80, "udp")),
@@ -316,7 +318,7 @@ mod tests {
             ("", "missing"),
             ("8080:", "missing"),
             ("http:80", "\"http\""),
-            ("0:80", "from 1 to 65535"),
+            ("0-1:80", "from 1 to 65535"),
             ("80:65536", "from 1 to 65535"),
             ("+80:80", "from 1 to 65535"),
             ("80:80/sctp", "sctp is not carried"),

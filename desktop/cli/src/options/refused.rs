@@ -21,12 +21,9 @@ pub(crate) struct Checkpoints {
 const CHECKPOINTS: &str = "containers are not checkpointed: `wherry pause` holds one, \
                            and `wherry commit` keeps its files";
 
-/// What `volume create` has for other drivers, and for a swarm's volumes.
+/// What `volume create` has for a swarm's volumes.
 #[derive(clap::Args, Debug)]
 pub(crate) struct VolumeDrivers {
-    #[arg(short, long, hide = true, value_parser = refuse(VOLUME))]
-    opt: Vec<String>,
-
     #[arg(long, hide = true, value_parser = refuse(CLUSTER))]
     availability: Option<String>,
 
@@ -65,8 +62,60 @@ pub(crate) struct ClusterVolumes {
     cluster: Option<String>,
 }
 
-const VOLUME: &str = "a volume is a folder of the data disk: mount memory by --tmpfs, \
-                      and a folder of the host by -v when the container is made";
+/// What `network create` has for a swarm's networks, and for drivers of
+/// addresses that are not here.
+#[derive(clap::Args, Debug)]
+pub(crate) struct SwarmNetworks {
+    #[arg(long, hide = true, value_parser = refuse(CONFIGURATION))]
+    config_from: Option<String>,
+
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = refuse(CONFIGURATION))]
+    config_only: Option<String>,
+
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = refuse("there is no swarm whose routing mesh it could carry: publish ports with -p"))]
+    ingress: Option<String>,
+
+    #[arg(long, hide = true, value_parser = refuse("the default driver has no options: use --subnet, --gateway, --ip-range and --aux-address"))]
+    ipam_opt: Vec<String>,
+
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_ipv4)]
+    ipv4: Option<String>,
+
+    #[arg(long, hide = true, value_parser = parse_scope)]
+    scope: Option<String>,
+}
+
+/// What `network connect` has for drivers that are not here.
+#[derive(clap::Args, Debug)]
+pub(crate) struct EndpointDrivers {
+    #[arg(long, hide = true, value_parser = refuse("a bridge takes no options for a container: set those of the network with `wherry network create -o`"))]
+    driver_opt: Vec<String>,
+
+    #[arg(long, hide = true, value_parser = refuse(LINK_LOCAL))]
+    link_local_ip: Vec<String>,
+}
+
+/// Of `run` and `create` too.
+pub(super) const LINK_LOCAL: &str = "an address of --ip or --ip6 is what can be chosen";
+const CONFIGURATION: &str =
+    "no network is a configuration for others here: give each its options, as Compose does";
+
+fn parse_ipv4(value: &str) -> Result<String, String> {
+    match value {
+        "true" | "1" => Ok(value.to_owned()),
+        _ => Err("every network has addresses of IPv4: leave it out".to_owned()),
+    }
+}
+
+fn parse_scope(value: &str) -> Result<String, String> {
+    match value {
+        "" | "local" => Ok(value.to_owned()),
+        _ => Err(format!(
+            "there is no scope {value:?} without a swarm, only local"
+        )),
+    }
+}
+
 const CLUSTER: &str = "there are no cluster volumes, which need a swarm";
 
 /// Returns a parser that takes no value.

@@ -3,12 +3,12 @@
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use wherry_docker::container::{exposed_ports, status, status_name};
+use wherry_docker::container::{self as shape, exposed_ports, labels, status, status_name};
 use wherry_docker::reference::short_id;
 use wherry_docker::{human, network};
 use wherry_proto::v1::container::Status;
 use wherry_proto::v1::mount::Kind;
-use wherry_proto::v1::{Container, ContainerSpec, PortBinding};
+use wherry_proto::v1::{Container, PortBinding};
 
 /// The longest command in a table, characters.
 const COMMAND_LENGTH: usize = 20;
@@ -21,7 +21,8 @@ pub(crate) fn row(container: &Container, full: bool, now: SystemTime) -> Value {
     } else {
         short_id(&container.id)
     };
-    let labels: Vec<String> = sorted(&spec)
+    let labels: Vec<String> = labels(container)
+        .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
     let mounts: Vec<&str> = container
@@ -39,7 +40,7 @@ pub(crate) fn row(container: &Container, full: bool, now: SystemTime) -> Value {
         .filter(|mount| mount.kind() == Kind::Volume)
         .count();
     json!({
-        "Command": command(&container.args, full),
+        "Command": command(shape::command(container), full),
         "CreatedAt": human::date(container.created.as_ref()),
         "ID": id,
         "Image": spec.image,
@@ -53,12 +54,6 @@ pub(crate) fn row(container: &Container, full: bool, now: SystemTime) -> Value {
         "State": status_name(container.status()),
         "Status": status(container, now),
     })
-}
-
-fn sorted(spec: &ContainerSpec) -> impl Iterator<Item = (&String, &String)> {
-    let mut labels: Vec<_> = spec.labels.iter().collect();
-    labels.sort();
-    labels.into_iter()
 }
 
 fn command(args: &[String], full: bool) -> String {
@@ -155,7 +150,7 @@ mod tests {
     use super::*;
     use prost_types::Timestamp;
     use std::time::Duration;
-    use wherry_proto::v1::{ImageConfig, MountPoint};
+    use wherry_proto::v1::{ContainerSpec, ImageConfig, MountPoint};
 
     fn time(seconds: i64) -> Option<Timestamp> {
         Some(Timestamp { seconds, nanos: 0 })

@@ -12,7 +12,7 @@ mod volume;
 
 pub(crate) use container::row as container_row;
 pub(crate) use image::{ellipsis, history_row, rows as image_rows};
-pub(crate) use listing::{Listing, print_listing};
+pub(crate) use listing::{Listing, Row, print_listing};
 pub(crate) use network::row as network_row;
 pub(crate) use stats::row as stats_row;
 pub(crate) use table::Table;

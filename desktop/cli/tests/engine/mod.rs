@@ -590,6 +590,12 @@ impl Containers for State {
 
 #[tonic::async_trait]
 impl Images for State {
+    async fn distribution(
+        &self,
+        _: Request<v1::DistributionRequest>,
+    ) -> Answer<v1::DistributionResponse> {
+        not_here()
+    }
     type PushStream = Self::PullStream;
 
     async fn push(&self, request: Request<v1::PushImageRequest>) -> Answer<Self::PushStream> {

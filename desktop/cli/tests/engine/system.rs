@@ -31,6 +31,15 @@ impl System for State {
     async fn power_off(&self, _: Request<v1::PowerOffRequest>) -> Answer<v1::PowerOffResponse> {
         not_here()
     }
+    type WatchEngineConnectionsStream =
+        tokio_stream::Iter<std::vec::IntoIter<Result<v1::EngineConnection, Status>>>;
+
+    async fn watch_engine_connections(
+        &self,
+        _: Request<v1::WatchEngineConnectionsRequest>,
+    ) -> Answer<Self::WatchEngineConnectionsStream> {
+        not_here()
+    }
     type EventsStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::Event, Status>>>;
 
     /// Two events, of which the second comes only to who asks again after the

@@ -10,8 +10,8 @@ mod windows;
 #[cfg(unix)]
 pub(crate) use unix::{check_writable, host_memory};
 #[cfg(unix)]
-pub use unix::{detach, this_program};
+pub use unix::{detach, others_may_read, this_program};
 #[cfg(windows)]
 pub(crate) use windows::{check_writable, host_memory};
 #[cfg(windows)]
-pub use windows::{detach, this_program};
+pub use windows::{detach, others_may_read, this_program};

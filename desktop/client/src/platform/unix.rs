@@ -11,6 +11,16 @@ pub(crate) fn check_writable(folder: &Path) -> io::Result<()> {
     rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
 }
 
+/// Tells whether other users may read `file`, by its permissions.
+///
+/// # Errors
+///
+/// Where it is not there.
+pub fn others_may_read(file: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(std::fs::metadata(file)?.permissions().mode() & 0o077 != 0)
+}
+
 /// Returns the bytes of memory this host has.
 pub(crate) fn host_memory() -> Option<u64> {
     // SAFETY: sysconf takes a number and returns one; it has no preconditions.

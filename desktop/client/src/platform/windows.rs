@@ -14,6 +14,15 @@ pub(crate) fn check_writable(folder: &Path) -> io::Result<()> {
     std::fs::metadata(folder).map(drop)
 }
 
+/// Windows gives a file the rights of its folder, which are not looked at here.
+///
+/// # Errors
+///
+/// Where it is not there.
+pub fn others_may_read(file: &Path) -> io::Result<bool> {
+    std::fs::metadata(file).map(|_| false)
+}
+
 /// Returns the bytes of memory this host has.
 pub(crate) fn host_memory() -> Option<u64> {
     let mut status = MEMORYSTATUSEX {

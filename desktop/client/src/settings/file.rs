@@ -7,8 +7,8 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::{
-    Accelerator, GIBIBYTE, Hypervisor, Invalid, LEAST_DISK, LEAST_MEMORY, MEBIBYTE, MOST_CPUS,
-    Settings,
+    Accelerator, ApiSettings, GIBIBYTE, Hypervisor, Invalid, LEAST_DISK, LEAST_MEMORY, MEBIBYTE,
+    MOST_CPUS, Settings, api,
 };
 use crate::{platform, size};
 
@@ -30,6 +30,7 @@ struct File {
     registry_mirrors: Vec<toml::Spanned<String>>,
     #[serde(default)]
     insecure_registries: Vec<toml::Spanned<String>>,
+    api: Option<toml::Spanned<api::Table>>,
 }
 
 /// A size, as a number of bytes or as a person writes it.
@@ -102,7 +103,7 @@ impl FromStr for Settings {
                 shares
                     .into_inner()
                     .iter()
-                    .map(|share| expand_share(share).map_err(|message| at(place, message)))
+                    .map(|share| expand("share", share).map_err(|message| at(place, message)))
                     .collect::<Result<_, _>>()?
             }
         };
@@ -115,7 +116,17 @@ impl FromStr for Settings {
                 })
                 .collect::<Result<Vec<_>, _>>()
         };
+        let api = match file.api {
+            None => ApiSettings::default(),
+            Some(table) => {
+                let place = table.span().start;
+                let table = table.into_inner();
+                let settings = table.settings(|written| expand("file", written));
+                settings.map_err(|message| at(place, message))?
+            }
+        };
         Ok(Self {
+            api,
             registry_mirrors: checked(file.registry_mirrors, check_mirror)?,
             insecure_registries: checked(file.insecure_registries, check_insecure)?,
             cpus,
@@ -184,22 +195,22 @@ fn default_shares() -> Vec<PathBuf> {
     home.into_iter().chain([std::env::temp_dir()]).collect()
 }
 
-/// Returns the folder that a share names; `~` is the user's home folder.
-fn expand_share(share: &str) -> Result<PathBuf, String> {
-    let home_relative = share
+/// Returns the path that a user wrote; `~` is the home folder.
+fn expand(what: &str, written: &str) -> Result<PathBuf, String> {
+    let home_relative = written
         .strip_prefix('~')
         .filter(|rest| rest.is_empty() || rest.starts_with(['/', '\\']));
     let path = match (home_relative, directories::BaseDirs::new()) {
         (Some(rest), Some(folders)) => folders
             .home_dir()
             .join(rest.trim_start_matches(['/', '\\'])),
-        _ => PathBuf::from(share),
+        _ => PathBuf::from(written),
     };
     if path.is_absolute() {
         Ok(path)
     } else {
         Err(format!(
-            "the share {share:?} must be an absolute path, or begin with ~/"
+            "the {what} {written:?} must be an absolute path, or begin with ~/"
         ))
     }
 }
@@ -208,6 +219,7 @@ fn expand_share(share: &str) -> Result<PathBuf, String> {
 mod tests {
     use super::*;
     use crate::Home;
+    use crate::settings::ApiListener;
     use proptest::prelude::*;
 
     fn refusal(text: &str) -> String {
@@ -238,6 +250,12 @@ mod tests {
             disk_size = "10g"
             registry_mirrors = ["https://mirror.example:5000/"]
             insecure_registries = ["box.lan:5000", "10.0.0.0/8"]
+            [api]
+            listen = "127.0.0.1:2376"
+            ca = "/tls/ca.pem"
+            cert = "/tls/cert.pem"
+            key = "/tls/key.pem"
+            containers = false
         "#
         .parse()
         .unwrap();
@@ -254,6 +272,15 @@ mod tests {
                 disk_size: 10 * GIBIBYTE,
                 registry_mirrors: vec!["https://mirror.example:5000/".to_owned()],
                 insecure_registries: vec!["box.lan:5000".to_owned(), "10.0.0.0/8".to_owned()],
+                api: ApiSettings {
+                    listener: Some(ApiListener {
+                        address: "127.0.0.1:2376".parse().unwrap(),
+                        ca: "/tls/ca.pem".into(),
+                        certificate: "/tls/cert.pem".into(),
+                        key: "/tls/key.pem".into(),
+                    }),
+                    in_containers: false,
+                },
             }
         );
     }
@@ -283,6 +310,17 @@ mod tests {
             ("registry_mirrors = [\"https://\"]", "https://HOST"),
             ("insecure_registries = [\"http://box\"]", "HOST:PORT"),
             ("insecure_registries = [\"10.0.0.0/33\"]", "10.0.0.0/8"),
+            ("[api]\nlisten = \"127.0.0.1:2376\"", "needs ca, cert, key"),
+            (
+                "[api]\nlisten = \"127.0.0.1:2376\"\nca = \"/a\"\nkey = \"/k\"",
+                "needs cert too",
+            ),
+            ("[api]\nca = \"/a\"", "set listen too"),
+            ("[api]\nlisten = \"here\"", "socket address"),
+            (
+                "[api]\nlisten = \"127.0.0.1:2376\"\nca = \"a\"\ncert = \"/c\"\nkey = \"/k\"",
+                "absolute",
+            ),
         ] {
             let message = refusal(text);
             assert!(message.contains(right), "{text}: {message}");

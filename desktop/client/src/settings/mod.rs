@@ -1,5 +1,6 @@
 //! The settings in `config.toml`.
 
+mod api;
 mod file;
 
 use std::io;
@@ -9,6 +10,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::Home;
+
+pub use api::{ApiListener, ApiSettings};
 
 const MEBIBYTE: u64 = 1 << 20;
 const GIBIBYTE: u64 = 1 << 30;
@@ -49,6 +52,8 @@ pub struct Settings {
     /// nobody vouches for: `host`, `host:port` or a network, `10.0.0.0/8`.
     /// Default: none; the loopback always may.
     pub insecure_registries: Vec<String>,
+    /// How the Engine API is served beside its local socket.
+    pub api: ApiSettings,
 }
 
 /// What speeds the guest's processors up.

@@ -5,8 +5,10 @@ use wherry_proto::v1::container::Status;
 use wherry_proto::v1::mount::Kind;
 use wherry_proto::v1::{Container, ContainerSpec, ImageConfig};
 
-use super::host_config::host_config;
-use super::{exposed_ports, health, labels, mount, port_map, port_name, status_name};
+use super::host_config::{given, host_config};
+use super::{
+    command, exposed_ports, health, is_running, labels, mount, port_map, port_name, status_name,
+};
 use crate::reference::short_id;
 use crate::{human, network, omit_empty, or_null};
 
@@ -15,7 +17,7 @@ pub fn inspect(container: &Container) -> Value {
     let spec = container.spec.clone().unwrap_or_default();
     let image = container.image_config.clone().unwrap_or_default();
     let status = container.status();
-    let (path, args) = match container.args.split_first() {
+    let (path, args) = match command(container).split_first() {
         Some((path, args)) => (path.as_str(), args),
         None => ("", &[][..]),
     };
@@ -48,7 +50,8 @@ pub fn inspect(container: &Container) -> Value {
         "AppArmorProfile": "",
         "ExecIDs": null,
         "GraphDriver": { "Data": null, "Name": "overlayfs" },
-        "LogPath": container.log_path,
+        // There is no file before something is written.
+        "LogPath": if container.started.is_some() { &*container.log_path } else { "" },
         "Name": format!("/{}", container.name),
         "RestartCount": container.restart_count,
         "Driver": "overlayfs",
@@ -76,12 +79,17 @@ fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> V
             own.to_owned()
         }
     };
-    let mut env = image.env.clone();
-    for variable in &spec.env {
+    let mut env: Vec<String> = Vec::new();
+    for variable in spec.env.iter().rev().chain(&image.env) {
         let name = |variable: &str| variable.split('=').next().map(str::to_owned);
-        env.retain(|other| name(other) != name(variable));
-        env.push(variable.clone());
+        if env.iter().all(|other| name(other) != name(variable)) {
+            env.push(variable.clone());
+        }
     }
+    // The container's own in its order, then those of the image.
+    let own = env.iter().filter(|variable| spec.env.contains(variable));
+    let own = own.count();
+    env[..own].reverse();
     let entrypoint = match () {
         () if spec.clear_entrypoint => Vec::new(),
         () if spec.entrypoint.is_empty() => image.entrypoint.clone(),
@@ -102,6 +110,11 @@ fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> V
         .chain(spec.ports.iter().map(port_name))
         .map(|port| (port, json!({})))
         .collect();
+    let given = given(spec);
+    let attaches = |name: &str, otherwise: bool| match &given {
+        Some(given) => given[name].as_bool().unwrap_or_default(),
+        None => otherwise,
+    };
     let mut config = json!({
         "Hostname": or(&spec.hostname, short_id(&container.id)),
         "Domainname": spec.domainname,
@@ -116,9 +129,9 @@ fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> V
         "Entrypoint": or_null(entrypoint),
         "Volumes": or_null(volumes(container)),
         "OnBuild": null,
-        "AttachStdin": spec.open_stdin,
-        "AttachStdout": true,
-        "AttachStderr": true,
+        "AttachStdin": attaches("AttachStdin", spec.open_stdin),
+        "AttachStdout": attaches("AttachStdout", true),
+        "AttachStderr": attaches("AttachStderr", true),
         "Labels": labels(container),
         "ExposedPorts": exposed,
         "StopSignal": or(&spec.stop_signal, &image.stop_signal),
@@ -145,8 +158,10 @@ fn volumes(container: &Container) -> Map<String, Value> {
 
 fn network_settings(container: &Container, spec: &ContainerSpec) -> Value {
     let mut ports = port_map(&container.ports);
-    for exposed in exposed_ports(container) {
-        ports.entry(exposed).or_insert(Value::Null);
+    if is_running(container) {
+        for exposed in exposed_ports(container) {
+            ports.entry(exposed).or_insert(Value::Null);
+        }
     }
     let first = container.endpoints.first().cloned().unwrap_or_default();
     json!({

@@ -56,6 +56,15 @@ pub fn status(container: &Container, now: SystemTime) -> String {
     }
 }
 
+/// Returns the command of a container as its user means it: an init of ours that runs
+/// it is none of that.
+pub fn command(container: &Container) -> &[String] {
+    match container.args.as_slice() {
+        [init, dashes, command @ ..] if init == "/sbin/docker-init" && dashes == "--" => command,
+        whole => whole,
+    }
+}
+
 /// Returns the image's labels and the container's own, which count.
 #[must_use]
 pub fn labels(container: &Container) -> BTreeMap<String, String> {

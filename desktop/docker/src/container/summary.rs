@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use wherry_proto::v1::Container;
 use wherry_proto::v1::container::Status;
 
-use super::{exposed_ports, labels, mount, status, status_name};
+use super::{command, exposed_ports, labels, mount, status, status_name};
 use crate::network;
 
 /// Tells whether a container's processes are there, held or to be started again.
@@ -22,19 +22,25 @@ pub fn is_running(container: &Container) -> bool {
 #[must_use]
 pub fn summary(container: &Container, now: SystemTime) -> Value {
     let spec = container.spec.clone().unwrap_or_default();
+    let mut networks = network::places(container, &spec);
+    for place in networks.values_mut() {
+        // Docker tells the names in an inspect alone.
+        place["Aliases"] = Value::Null;
+        place["DNSNames"] = Value::Null;
+    }
     json!({
         "Id": container.id,
         "Names": [format!("/{}", container.name)],
         "Image": spec.image,
         "ImageID": container.image_id,
-        "Command": container.args.join(" "),
+        "Command": command(container).join(" "),
         "Created": container.created.as_ref().map_or(0, |time| time.seconds),
         "Ports": ports(container),
         "Labels": labels(container),
         "State": status_name(container.status()),
         "Status": status(container, now),
         "HostConfig": { "NetworkMode": network::mode(&spec) },
-        "NetworkSettings": { "Networks": network::places(container, &spec) },
+        "NetworkSettings": { "Networks": networks },
         "Mounts": container.mounts.iter().map(mount).collect::<Vec<_>>(),
     })
 }

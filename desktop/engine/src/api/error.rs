@@ -38,6 +38,11 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 
+    #[cfg(test)]
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     pub(super) fn message(&self) -> &str {
         &self.message
     }
@@ -59,6 +64,10 @@ impl ApiError {
             Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
             Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let status = match status {
+            StatusCode::CONFLICT => of_conflict(message),
+            status => status,
         };
         // Clients look for Docker's words.
         match message.strip_prefix("no such image") {
@@ -83,6 +92,29 @@ impl ApiError {
             StatusCode::CONFLICT if is_wrong => Self::bad_request(self.message),
             _ => self,
         }
+    }
+}
+
+/// Docker's statuses of what the guest calls a conflict.
+fn of_conflict(message: &str) -> StatusCode {
+    let forbidden = [
+        "is a pre-defined network",
+        "operation is not permitted on predefined",
+        "has active endpoints",
+    ];
+    let wrong = [
+        "connected to host network",
+        "connected to multiple networks with one of the networks in private",
+    ];
+    let has = |list: &[&str]| list.iter().any(|words| message.contains(words));
+    if has(&forbidden) {
+        StatusCode::FORBIDDEN
+    } else if has(&wrong) {
+        StatusCode::BAD_REQUEST
+    } else if message.contains("logging driver does not support reading") {
+        StatusCode::NOT_IMPLEMENTED
+    } else {
+        StatusCode::CONFLICT
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use axum::Json;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
 use bollard_stubs::models::{ExecConfig, ExecStartConfig};
 use http::StatusCode;
 use hyper::upgrade::OnUpgrade;
@@ -21,7 +20,8 @@ use super::error::{ApiError, Result};
 use super::path::Name;
 use super::query::Query;
 use super::stream::{self, Client, Form, Wanted};
-use super::{Api, body};
+use super::version::ApiVersion;
+use super::{Api, body, containers, detach_keys};
 
 /// How long an exec may take to have an exit code once its output ended.
 const END_DEADLINE: Duration = Duration::from_secs(5);
@@ -37,13 +37,22 @@ pub(super) fn routes() -> Router<Api> {
         .route("/exec/{id}/json", get(inspect))
 }
 
-async fn create(State(api): State<Api>, Name(name): Name, request: Body) -> Result<Response> {
+async fn create(
+    State(api): State<Api>,
+    Extension(version): Extension<ApiVersion>,
+    Name(name): Name,
+    request: Body,
+) -> Result<Response> {
     let config: ExecConfig = body::json(request).await?;
     let cmd = config.cmd.unwrap_or_default();
     if cmd.is_empty() {
         return Err(ApiError::bad_request("No exec command specified"));
     }
-    let [rows, columns] = body::terminal_size(config.console_size.as_deref());
+    let size = config
+        .console_size
+        .filter(|_| version >= ApiVersion::minor(42));
+    let [rows, columns] = body::terminal_size(size.as_deref());
+    detach_keys::check(config.detach_keys.as_deref().unwrap_or_default())?;
     let request = CreateExecRequest {
         container: name,
         cmd,
@@ -55,6 +64,8 @@ async fn create(State(api): State<Api>, Name(name): Name, request: Body) -> Resu
         privileged: config.privileged.unwrap_or_default(),
         terminal_rows: rows,
         terminal_columns: columns,
+        without_stdout: !config.attach_stdout.unwrap_or_default(),
+        without_stderr: !config.attach_stderr.unwrap_or_default(),
     };
     let mut containers = api.containers().await?;
     let id = containers.create_exec(request).await?.into_inner().exec;
@@ -105,8 +116,9 @@ async fn start(State(api): State<Api>, Name(id): Name, request: Request) -> Resu
     };
     let wanted = Wanted {
         stdin: made.open_stdin,
-        stdout: true,
-        stderr: true,
+        // A terminal has one output.
+        stdout: !made.without_stdout || (made.terminal && !made.without_stderr),
+        stderr: !made.without_stderr,
     };
     let client = Client::of(&parts, upgrade, Body::empty());
     stream::answer_opening(opening, wanted, Form::of(made.terminal), client, end).await
@@ -126,14 +138,18 @@ async fn ended(mut containers: ContainersClient<Channel>, exec: String) {
 }
 
 async fn resize(State(api): State<Api>, Name(id): Name, uri: http::Uri) -> Result<StatusCode> {
-    let query = Query::of(&uri);
+    let (rows, columns) = containers::size(&Query::of(&uri))?;
     let request = ResizeRequest {
         container: String::new(),
-        exec: id,
-        rows: query.number("h")?.unwrap_or_default(),
-        columns: query.number("w")?.unwrap_or_default(),
+        exec: id.clone(),
+        rows,
+        columns,
     };
-    api.containers().await?.resize(request).await?;
+    let mut containers = api.containers().await?;
+    containers
+        .inspect_exec(InspectExecRequest { exec: id })
+        .await?;
+    containers.resize(request).await?;
     Ok(StatusCode::OK)
 }
 
@@ -150,6 +166,15 @@ async fn inspect(State(api): State<Api>, Name(id): Name) -> Result<Json<Value>> 
         Some((program, arguments)) => (program.as_str(), arguments),
         None => ("", &[][..]),
     };
+    let mut process = json!({
+        "entrypoint": program,
+        "arguments": arguments,
+        "privileged": made.privileged,
+        "tty": made.terminal,
+    });
+    if !made.user.is_empty() {
+        process["user"] = made.user.into();
+    }
     Ok(Json(json!({
         "ID": exec.id,
         "Running": exec.running,
@@ -159,14 +184,8 @@ async fn inspect(State(api): State<Api>, Name(id): Name) -> Result<Json<Value>> 
         "CanRemove": false,
         "DetachKeys": "",
         "OpenStdin": made.open_stdin,
-        "OpenStdout": true,
-        "OpenStderr": true,
-        "ProcessConfig": {
-            "entrypoint": program,
-            "arguments": arguments,
-            "privileged": made.privileged,
-            "tty": made.terminal,
-            "user": made.user,
-        },
+        "OpenStdout": !made.without_stdout,
+        "OpenStderr": !made.without_stderr,
+        "ProcessConfig": process,
     })))
 }

@@ -8,7 +8,7 @@ use http::Uri;
 
 use super::query::Query;
 use super::version::{self, NEWEST, OLDEST};
-use super::{body, containers, images};
+use super::{body, containers, history, images};
 
 /// Reads a request: a line with its path and query, then its body. Panics where a
 /// version is taken that is not spoken.
@@ -24,9 +24,11 @@ pub fn fuzz_request(data: &[u8]) {
     }
     images::fuzz_headers(line);
     let text = rest.strip_prefix(b"\n").unwrap_or(rest);
-    if let Ok(body) = body::parse::<ContainerCreateBody>(text) {
+    if let Ok(mut body) = body::parse::<ContainerCreateBody>(text) {
+        history::container_of_client(&mut body, OLDEST);
         containers::fuzz_create(body);
     }
+    containers::fuzz_commit(text);
     let _ = body::parse::<ContainerUpdateBody>(text);
     let _ = body::parse::<ExecConfig>(text);
     let _ = body::parse::<NetworkCreateRequest>(text);

@@ -1,10 +1,12 @@
-//! The Docker Engine API, version 1.51 down to 1.24, on a local socket.
+//! The Docker Engine API, version 1.51 down to 1.24, on a local socket, and over TCP
+//! where the settings say so.
 //!
 //! It holds no state: each call is translated to the guest's own services, as
 //! the `wherry` command's are. What the API answers is in `docs/engine-api.md`.
 
 mod body;
 mod containers;
+mod detach_keys;
 mod error;
 mod exec;
 #[cfg(any(test, fuzzing))]
@@ -13,6 +15,8 @@ mod exec;
     expect(unreachable_pub, reason = "the fuzzer's crate reaches it")
 )]
 pub mod fuzzing;
+mod hangup;
+mod history;
 mod images;
 mod networks;
 mod path;
@@ -21,8 +25,10 @@ mod server;
 mod stream;
 mod swarm;
 mod system;
+mod tcp;
 mod version;
 mod volumes;
+mod web_socket;
 
 use std::sync::Arc;
 
@@ -41,6 +47,8 @@ use wherry_proto::v1::volumes_client::VolumesClient;
 use crate::daemon::{MachineLink, Translator};
 use error::{ApiError, Result};
 pub(crate) use server::serve;
+pub(crate) use tcp::Tcp;
+pub use tcp::TcpError;
 
 /// What every call has.
 #[derive(Clone)]

@@ -40,6 +40,8 @@ pub(super) fn routes() -> Router<Api> {
 async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Value>> {
     let filters = Query::of(&uri).filters()?;
     filters.only(&FILTERS)?;
+    filters.one_of("type", &["builtin", "custom"])?;
+    filters.flag("dangling")?;
     let listed = api
         .networks()
         .await?
@@ -72,7 +74,14 @@ fn matches(network: &Network, filters: &Filters) -> bool {
         && filters.matches_labels(|key| network.labels.get(key))
 }
 
-async fn inspect(State(api): State<Api>, Name(network): Name) -> Result<Json<Value>> {
+async fn inspect(State(api): State<Api>, Name(network): Name, uri: Uri) -> Result<Json<Value>> {
+    // Everything is of this engine.
+    if !matches!(Query::of(&uri).text("scope"), "" | "local") {
+        return Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            format!("network {network} not found"),
+        ));
+    }
     let request = InspectNetworkRequest { network };
     let network = api.networks().await?.inspect(request).await?.into_inner();
     Ok(Json(shape::inspect(&network)))

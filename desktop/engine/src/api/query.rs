@@ -127,7 +127,12 @@ fn time_ns(text: &str) -> Option<i64> {
         .take(9)
         .collect();
     let nanoseconds: i64 = digits.parse().ok()?;
-    seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
+    // A moment that nobody lives to see is one all the same.
+    Some(
+        seconds
+            .saturating_mul(1_000_000_000)
+            .saturating_add(nanoseconds),
+    )
 }
 
 fn moment_ns(name: &str, text: &str) -> Result<i64> {
@@ -175,6 +180,48 @@ impl Filters {
             filters.insert(key, values);
         }
         Ok(Self(filters))
+    }
+
+    /// Returns what a filter that is either true or false says; `None` where it is left
+    /// out.
+    ///
+    /// # Errors
+    ///
+    /// 400 in Docker's words for any other value.
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
+        let read = |value: &str| match value {
+            "1" | "true" | "True" | "TRUE" | "t" | "T" => Some(true),
+            "0" | "false" | "False" | "FALSE" | "f" | "F" => Some(false),
+            _ => None,
+        };
+        let values = self.values(key);
+        match values
+            .iter()
+            .map(|value| read(value))
+            .collect::<Option<Vec<_>>>()
+        {
+            Some(flags) => Ok(flags.first().copied()),
+            None => Err(ApiError::bad_request(format!(
+                "invalid filter '{key}=[{}]'",
+                values.join(" ")
+            ))),
+        }
+    }
+
+    /// Refuses values of a key that are not among the known ones.
+    ///
+    /// # Errors
+    ///
+    /// 400 in Docker's words.
+    pub(super) fn one_of(&self, key: &str, known: &[&str]) -> Result<()> {
+        let unknown = |value: &&String| !known.contains(&value.as_str());
+        match self.values(key).iter().find(unknown) {
+            Some(value) => Err(ApiError::bad_request(format!(
+                "invalid filter '{key}={value}': it must be one of {}",
+                known.join(", ")
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Refuses keys that the call does not know.
@@ -257,6 +304,16 @@ mod tests {
     }
 
     #[test]
+    fn values_that_a_filter_does_not_know_are_refused() {
+        let filters = Filters::parse(r#"{"a":["1"],"b":["x"],"c":[]}"#).unwrap();
+        assert_eq!(filters.flag("a").unwrap(), Some(true));
+        assert_eq!(filters.flag("c").unwrap(), None);
+        assert!(filters.flag("b").is_err());
+        assert!(filters.one_of("b", &["x", "y"]).is_ok());
+        assert!(filters.one_of("a", &["x", "y"]).is_err());
+    }
+
+    #[test]
     fn times_have_fractions() {
         assert_eq!(time_ns("1700000000.5"), Some(1_700_000_000_500_000_000));
         assert_eq!(time_ns("1700000000"), Some(1_700_000_000_000_000_000));
@@ -265,6 +322,6 @@ mod tests {
             Some(1_700_000_000_000_000_000)
         );
         assert_eq!((time_ns(""), time_ns("soon")), (Some(0), None));
-        assert_eq!(time_ns("99999999999999999"), None);
+        assert_eq!(time_ns("99999999999999999"), Some(i64::MAX));
     }
 }

@@ -1,22 +1,32 @@
 //! The HTTP server: connections, and what every answer carries.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Request, header};
-use hyper::body::Incoming;
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt;
-use wherry_client::local::{Hangup, LocalListener, LocalStream};
+use wherry_client::local::LocalListener;
 
+use super::error::ApiError;
+use super::hangup::Hangup;
+use super::tcp::Names;
 use super::{Api, router, version};
 
-/// How long a client may take for a request's head.
-const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a client may take for a request's head, and for a short body.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The longest body that is read before its request is looked at, bytes.
+const SHORT_BODY: u64 = 64 * 1024;
 
 /// The longest head of a request, bytes.
 const LONGEST_HEAD: usize = 256 * 1024;
@@ -36,7 +46,8 @@ pub(crate) async fn serve(listener: LocalListener, api: Api) {
             Ok(stream) => match stream.is_from_this_user() {
                 Ok(true) => match stream.hangup() {
                     Ok(hangup) => {
-                        tokio::spawn(serve_connection(stream, hangup, router.clone()));
+                        let hangup = Hangup::Local(hangup);
+                        tokio::spawn(serve_connection(stream, hangup, router.clone(), None));
                     }
                     Err(error) => tracing::warn!(%error, "a Docker client cannot be served"),
                 },
@@ -51,18 +62,27 @@ pub(crate) async fn serve(listener: LocalListener, api: Api) {
     }
 }
 
-async fn serve_connection(stream: LocalStream, hangup: Hangup, router: Router) {
+/// Serves one connection until it ends. Over TCP, `names` are those that the server
+/// may be asked by.
+pub(super) async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    hangup: Hangup,
+    router: Router,
+    names: Option<Arc<Names>>,
+) {
+    // A client of the local socket may end its request's stream and still read the
+    // answer. Over TCP that looks like a client that has gone, as it does to dockerd.
+    let half_close = matches!(hangup, Hangup::Local(_));
     let its = hangup.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(its.clone());
-        answer(router.clone(), request)
+        answer(router.clone(), request, names.clone())
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
+        .header_read_timeout(DEADLINE)
         .max_buf_size(LONGEST_HEAD)
-        // A client may end its request's stream and still read the answer.
-        .half_close(true)
+        .half_close(half_close)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     // A client that waits for an answer and goes is noticed by nothing else, for
@@ -76,16 +96,25 @@ async fn serve_connection(stream: LocalStream, hangup: Hangup, router: Router) {
     }
 }
 
-async fn answer(router: Router, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+async fn answer(
+    router: Router,
+    mut request: Request<Incoming>,
+    names: Option<Arc<Names>>,
+) -> Result<Response, Infallible> {
     tracing::debug!(method = %request.method(), path = request.uri().path(), "a Docker client asks");
-    let mut response = match version::split(request.uri()) {
+    let checked = names.map_or(Ok(()), |names| {
+        names.check(request.uri(), request.headers())
+    });
+    let mut response = match checked.and_then(|()| version::split(request.uri())) {
         Ok((version, uri)) => {
             *request.uri_mut() = uri;
             request.extensions_mut().insert(version);
-            let request = request.map(axum::body::Body::new);
-            match router.oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
+            match with_short_body(request).await {
+                Ok(request) => match router.oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                },
+                Err(error) => error.into_response(),
             }
         }
         Err(error) => error.into_response(),
@@ -100,6 +129,22 @@ async fn answer(router: Router, mut request: Request<Incoming>) -> Result<Respon
         headers.insert(name, HeaderValue::from_static(value));
     }
     Ok(response)
+}
+
+/// Reads a short body before anything is answered: who is answered and hung up on while
+/// he sends takes that for a broken connection. Long ones are their handler's to read.
+async fn with_short_body(request: Request<Incoming>) -> Result<Request<Body>, ApiError> {
+    let length = request.body().size_hint().exact();
+    if !length.is_some_and(|length| (1..=SHORT_BODY).contains(&length)) {
+        return Ok(request.map(Body::new));
+    }
+    let (parts, body) = request.into_parts();
+    let late = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request's body is late");
+    let read = tokio::time::timeout(DEADLINE, body.collect());
+    let body = read.await.map_err(late)?.map_err(|error| {
+        ApiError::bad_request(format!("the request's body is cut off: {error}"))
+    })?;
+    Ok(Request::from_parts(parts, Body::from(body.to_bytes())))
 }
 
 const SERVER: &str = concat!("Docker/28.5.2 (linux) Wherry/", env!("CARGO_PKG_VERSION"));

@@ -1,7 +1,9 @@
 //! Standard streams towards clients: hijacked connections and answers of any
 //! length, multiplexed where there is no terminal.
 
+use std::io::ErrorKind;
 use std::pin::Pin;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -13,15 +15,18 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio_util::task::AbortOnDropHandle;
-use wherry_client::local::Hangup;
 use wherry_client::{BulkReader, BulkStream, BulkWriter, StreamError};
 use wherry_proto::frame::{Frame, Kind};
 
 use super::error::{ApiError, Result};
-use super::version::ApiVersion;
+use super::hangup::Hangup;
+use super::version::{ApiVersion, OLDEST};
 
 /// What is read of a client at once, bytes.
 const READ: usize = 32 * 1024;
+
+/// How long a client may take to close its side once the output has ended.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// The form in which a client gets a process's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +85,11 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// Tells whether a frame of the guest is output that the client wants.
+    pub(super) fn has_output(self, kind: Kind) -> bool {
+        matches!(kind, Kind::Stdout | Kind::Data | Kind::Stderr) && self.has(kind)
+    }
+
     fn has(self, kind: Kind) -> bool {
         match kind {
             Kind::Stderr => self.stderr,
@@ -110,6 +120,15 @@ impl Client {
             hangup: parts.extensions.get().cloned(),
         }
     }
+
+    /// Returns the version that the content type is of: without an upgrade Docker's
+    /// never tells the forms apart.
+    fn hijacked_version(&self) -> ApiVersion {
+        match self.upgrade {
+            Some(_) => self.version,
+            None => OLDEST,
+        }
+    }
 }
 
 /// Answers with the output of `stream` and joins its input to the client: over
@@ -122,7 +141,7 @@ pub(super) fn answer(
     client: Client,
     ending: Option<Ending>,
 ) -> Result<Response> {
-    let content_type = form.content_type(client.version);
+    let content_type = form.content_type(client.hijacked_version());
     let response = Response::builder().header(header::CONTENT_TYPE, content_type);
     let Some(upgrade) = client.upgrade else {
         let BulkStream { reader, writer } = stream;
@@ -155,7 +174,7 @@ pub(super) async fn answer_opening(
         };
         form.encode(&frame).unwrap_or_default()
     };
-    let content_type = form.content_type(client.version);
+    let content_type = form.content_type(client.hijacked_version());
     let response = Response::builder().header(header::CONTENT_TYPE, content_type);
     let Some(upgrade) = client.upgrade.take() else {
         return match opening.await {
@@ -177,10 +196,15 @@ pub(super) async fn answer_opening(
                     until_gone(hangup, join(upgraded, stream, wanted, form, Some(ending))).await
                 }
                 Err(error) => {
-                    let mut client = TokioIo::new(upgraded);
+                    let (mut from, mut client) = tokio::io::split(TokioIo::new(upgraded));
                     // A client that has gone needs no text.
                     let _ = client.write_all(&text(&error)).await;
                     let _ = client.shutdown().await;
+                    let drained = async {
+                        let mut input = vec![0; READ];
+                        while let Ok(1..) = from.read(&mut input).await {}
+                    };
+                    let _ = tokio::time::timeout(LEAVING, drained).await;
                 }
             }
         },
@@ -302,8 +326,9 @@ async fn join(
     if let Err(error) = write_output(stream.reader, to_client, wanted, form, ending).await {
         tracing::debug!(%error, "a client's streams ended early");
     }
-    // Whoever still writes has nobody to read it.
-    input.abort();
+    // Whoever still writes has nobody to read it; but where it is not read at all, the
+    // client gets an error behind the output and not its end.
+    let _ = tokio::time::timeout(LEAVING, input).await;
 }
 
 async fn write_output(
@@ -329,24 +354,23 @@ async fn write_output(
 
 /// Sends what the client writes; its end is the end of the input. A client that
 /// wants no input is read too, for its end.
-async fn input(mut client: ReadHalf<TokioIo<Upgraded>>, mut guest: BulkWriter, wanted: bool) {
+async fn input(mut client: ReadHalf<TokioIo<Upgraded>>, mut guest: BulkWriter, mut wanted: bool) {
     let mut buffer = vec![0; READ];
     loop {
         match client.read(&mut buffer).await {
-            Ok(0) => {
-                let _ = guest.end().await;
-                return;
-            }
+            Ok(0) => break,
             Ok(read) if wanted => {
-                if guest.send(&buffer[..read]).await.is_err() {
-                    return;
-                }
+                // The process has ended, and its client may not know yet.
+                wanted = guest.send(&buffer[..read]).await.is_ok();
             }
             Ok(_) => {}
+            // The connection's end without TLS's: of what it sent, no more.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
             // It vanished: the guest's stream closes with its halves.
             Err(_) => return,
         }
     }
+    let _ = guest.end().await;
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use futures_util::stream as streams;
 use http::{HeaderName, Uri, header};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use super::error::{ApiError, Result};
 use super::query::Query;
 use super::server::DOCKER;
 use super::version::{ApiVersion, NEWEST, OLDEST};
-use super::{Api, images};
+use super::{Api, history, images};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -95,7 +95,10 @@ fn machine(architecture: &str) -> &str {
     }
 }
 
-async fn info(State(api): State<Api>) -> Result<Json<Value>> {
+async fn info(
+    State(api): State<Api>,
+    Extension(version): Extension<ApiVersion>,
+) -> Result<Json<Value>> {
     let guest = guest(&api).await?;
     let settings = Settings::load(api.home()).map_err(ApiError::internal)?;
     let listed = api
@@ -166,6 +169,7 @@ async fn info(State(api): State<Api>) -> Result<Json<Value>> {
     if let (Value::Object(value), Value::Object(fixed)) = (&mut value, abilities()) {
         value.extend(fixed);
     }
+    history::info(&mut value, version);
     Ok(Json(value))
 }
 
@@ -195,8 +199,6 @@ fn abilities() -> Value {
         "CPUSet",
         "PidsLimit",
         "IPv4Forwarding",
-        "BridgeNfIptables",
-        "BridgeNfIp6tables",
     ];
     let lacks = [
         "KernelMemoryTCP",
@@ -228,14 +230,31 @@ fn identity(home: &std::path::Path) -> String {
 
 async fn events(State(api): State<Api>, uri: Uri) -> Result<Response> {
     let query = Query::of(&uri);
+    let (since_ns, until_ns) = (query.moment_ns("since")?, query.moment_ns("until")?);
+    if until_ns > 0 && since_ns > until_ns {
+        return Err(ApiError::bad_request(
+            "`since` time cannot be after `until` time",
+        ));
+    }
+    let mut filters = query.filters()?;
+    if !filters.any("scope", |scope| scope == "local") {
+        // Everything is of this engine: what happens elsewhere, nobody tells.
+        filters.add("type", "none");
+    }
+    // What does not happen here is not told, and no wrong filter either.
+    for kind in [
+        "builder", "config", "daemon", "node", "plugin", "secret", "service",
+    ] {
+        if filters.has(kind) {
+            filters.add("type", kind);
+        }
+    }
     let request = EventsRequest {
-        since_ns: query.moment_ns("since")?,
-        until_ns: query.moment_ns("until")?,
-        filters: query
-            .filters()?
+        since_ns,
+        until_ns,
+        filters: filters
             .iter()
-            // Everything is of this engine.
-            .filter(|(key, values)| key.as_str() != "scope" && !values.is_empty())
+            .filter(|(key, values)| known_of_events(key) && !values.is_empty())
             .map(|(key, values)| EventFilter {
                 key: key.clone(),
                 values: values.clone(),
@@ -249,6 +268,13 @@ async fn events(State(api): State<Api>, uri: Uri) -> Result<Response> {
         let event = events.message().await.ok()??;
         Some((line(&event::json(&event)), events))
     }))
+}
+
+fn known_of_events(key: &str) -> bool {
+    let absent = [
+        "scope", "builder", "config", "daemon", "node", "plugin", "secret", "service",
+    ];
+    !absent.contains(&key)
 }
 
 async fn disk_usage(
@@ -270,7 +296,9 @@ async fn disk_usage(
         .disk_usage(DiskUsageRequest {})
         .await?
         .into_inner();
-    let mut value = json!({});
+    let mut value = json!({
+        "LayersSize": 0, "Images": null, "Containers": null, "Volumes": null, "BuildCache": null,
+    });
     if wanted("image") {
         let rows = usage.images.iter().filter_map(|usage| {
             let image = usage.image.as_ref()?;
@@ -289,8 +317,10 @@ async fn disk_usage(
         let now = SystemTime::now();
         let rows = usage.containers.iter().filter_map(|usage| {
             let mut row = container::summary(usage.container.as_ref()?, now);
-            row["SizeRw"] = usage.size.into();
-            row["SizeRootFs"] = usage.size.into();
+            if usage.size > 0 {
+                row["SizeRw"] = usage.size.into();
+                row["SizeRootFs"] = usage.size.into();
+            }
             Some(row)
         });
         value["Containers"] = rows.collect();
@@ -306,9 +336,6 @@ async fn disk_usage(
     }
     if wanted("build-cache") {
         value["BuildCache"] = json!([]);
-        if version < ApiVersion::minor(42) {
-            value["BuilderSize"] = 0.into();
-        }
     }
     Ok(Json(value))
 }

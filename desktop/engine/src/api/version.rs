@@ -52,7 +52,8 @@ pub(super) fn split(uri: &Uri) -> Result<(ApiVersion, Uri)> {
         ApiVersion::parse(version).map(|parsed| (parsed, version.len() + 2))
     });
     let Some((version, length)) = first else {
-        return Ok((NEWEST, uri.clone()));
+        let whole = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        return Ok((NEWEST, with_path(uri, whole)?));
     };
     if version < OLDEST {
         return Err(ApiError::bad_request(format!(
@@ -67,10 +68,26 @@ pub(super) fn split(uri: &Uri) -> Result<(ApiVersion, Uri)> {
     }
     let whole = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let rest = whole.get(length..).unwrap_or("/");
+    Ok((version, with_path(uri, rest)?))
+}
+
+/// Returns an address with another path and query. A name that is written with its
+/// slash (`/containers//web/json`) stands there as if it were without.
+fn with_path(uri: &Uri, whole: &str) -> Result<Uri> {
+    let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
+    let mut single = String::with_capacity(whole.len());
+    for character in path.chars() {
+        if !(character == '/' && single.ends_with('/')) {
+            single.push(character);
+        }
+    }
+    if !query.is_empty() {
+        single.push('?');
+        single.push_str(query);
+    }
     let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(rest.parse().map_err(ApiError::internal)?);
-    let uri = Uri::from_parts(parts).map_err(ApiError::internal)?;
-    Ok((version, uri))
+    parts.path_and_query = Some(single.parse().map_err(ApiError::internal)?);
+    Uri::from_parts(parts).map_err(ApiError::internal)
 }
 
 #[cfg(test)]
@@ -89,6 +106,8 @@ mod tests {
         let expected = (ApiVersion(1, 41), "/containers/json?all=1".to_owned());
         assert_eq!(split_of("/v1.41/containers/json?all=1"), Ok(expected));
         assert_eq!(split_of("/_ping"), Ok((NEWEST, "/_ping".to_owned())));
+        let slashed = split_of("/v1.51/containers//web/json?a=//b");
+        assert_eq!(slashed.unwrap().1, "/containers/web/json?a=//b");
         // Begins like a version and is none.
         assert_eq!(split_of("/volumes"), Ok((NEWEST, "/volumes".to_owned())));
         assert_eq!(split_of("/v1.x/y"), Ok((NEWEST, "/v1.x/y".to_owned())));

@@ -8,6 +8,7 @@ use axum::{Json, Router};
 use bollard_stubs::models::VolumeCreateRequest;
 use http::{StatusCode, Uri};
 use serde_json::{Value, json};
+use tonic::Request;
 use wherry_docker::volume as shape;
 use wherry_proto::v1::{
     CreateVolumeRequest, InspectVolumeRequest, ListVolumesRequest, PruneVolumesRequest,
@@ -19,6 +20,7 @@ use super::path::Name;
 use super::query::{Filters, Query};
 use super::version::ApiVersion;
 use super::{Api, body};
+use crate::daemon;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -40,25 +42,23 @@ async fn create(State(api): State<Api>, request: Body) -> Result<Response> {
             format!("error looking up volume plugin {driver}: plugin \"{driver}\" not found"),
         ));
     }
-    if request
-        .driver_opts
-        .is_some_and(|options| !options.is_empty())
-    {
-        return Err(ApiError::not_implemented(
-            "options of volume drivers are not supported by Wherry",
-        ));
-    }
     let request = CreateVolumeRequest {
         name: request.name.unwrap_or_default(),
         labels: request.labels.unwrap_or_default(),
+        options: request.driver_opts.unwrap_or_default(),
+        bind_source: String::new(),
     };
-    let volume = api.volumes().await?.create(request).await?.into_inner();
+    api.guest().await?;
+    let volume = daemon::create_volume(&api.link, Request::new(request))
+        .await?
+        .into_inner();
     Ok((StatusCode::CREATED, Json(shape::inspect(&volume))).into_response())
 }
 
 async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Value>> {
     let filters = Query::of(&uri).filters()?;
     filters.only(&["dangling", "driver", "label", "name"])?;
+    filters.flag("dangling")?;
     let request = ListVolumesRequest { sizes: false };
     let listed = api.volumes().await?.list(request).await?.into_inner();
     let volumes = listed
@@ -100,10 +100,7 @@ async fn prune(
 ) -> Result<Json<Value>> {
     let filters = Query::of(&uri).filters()?;
     filters.only(&["all", "label", "label!"])?;
-    let all = filters
-        .values("all")
-        .iter()
-        .any(|value| matches!(value.as_str(), "1" | "true"));
+    let all = filters.flag("all")?.unwrap_or_default();
     let request = PruneVolumesRequest {
         // Until 1.42 those with a name went too.
         all: all || version < ApiVersion::minor(42),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
+use wherry_client::Settings;
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::{
     CreateContainerRequest, CreateContainerResponse, InspectContainerRequest, Mount,
@@ -13,7 +14,7 @@ use wherry_proto::v1::{
 };
 
 use super::machine::MachineLink;
-use super::{ports, shares};
+use super::{engine_socket, ports, shares};
 
 /// Translates calls on their way to the guest.
 #[derive(Clone)]
@@ -38,8 +39,20 @@ impl Translator {
     }
 
     async fn translate_mounts(&self, mounts: &mut [Mount]) -> Result<(), Status> {
-        let is_host_bind =
-            |mount: &Mount| mount.kind() == mount::Kind::Bind && !mount.host_source.is_empty();
+        let home = self.link.home();
+        for mount in mounts
+            .iter_mut()
+            .filter(|mount| mount.kind() == mount::Kind::Bind)
+        {
+            mount.engine_socket = engine_socket::is_meant(Path::new(&mount.host_source), home);
+            if mount.engine_socket {
+                self.check_socket(&mount.host_source)?;
+            }
+        }
+        let is_host_bind = |mount: &Mount| {
+            let bind = mount.kind() == mount::Kind::Bind && !mount.engine_socket;
+            bind && !mount.host_source.is_empty()
+        };
         if !mounts.iter().any(is_host_bind) {
             return Ok(());
         }
@@ -52,6 +65,20 @@ impl Translator {
         Ok(())
     }
 
+    /// Refuses the engine's own socket where the settings keep it from containers.
+    fn check_socket(&self, source: &str) -> Result<(), Status> {
+        let home = self.link.home();
+        let settings = Settings::load(home);
+        let settings = settings.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        if settings.api.in_containers {
+            return Ok(());
+        }
+        Err(Status::permission_denied(format!(
+            "{source} cannot be mounted: `containers = false` in [api] of {} keeps the engine's socket from containers",
+            home.config().display()
+        )))
+    }
+
     /// Makes the folders of the host that bind mounts name and that are not there,
     /// as Docker does for those in its short form.
     ///
@@ -59,7 +86,10 @@ impl Translator {
     ///
     /// Where one would be in no share, or cannot be made.
     pub(crate) async fn make_folders(&self, folders: &[PathBuf]) -> Result<(), Status> {
-        let is_missing = |folder: &&PathBuf| folder.is_absolute() && !folder.exists();
+        let home = self.link.home();
+        let is_missing = |folder: &&PathBuf| {
+            folder.is_absolute() && !folder.exists() && !engine_socket::is_meant(folder, home)
+        };
         let missing: Vec<&PathBuf> = folders.iter().filter(is_missing).collect();
         if missing.is_empty() {
             return Ok(());

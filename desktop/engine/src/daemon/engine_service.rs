@@ -7,6 +7,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use wherry_client::Settings;
 use wherry_proto::v1::engine_server::Engine;
 use wherry_proto::v1::{
     MachineProgress, MachineStatusRequest, MachineStatusResponse, ShutdownRequest,
@@ -15,15 +16,17 @@ use wherry_proto::v1::{
 };
 
 use super::machine::MachineLink;
+use crate::api::Tcp;
 
 pub(super) struct EngineService {
     link: Arc<MachineLink>,
+    tcp: Arc<Tcp>,
     end: Arc<Notify>,
 }
 
 impl EngineService {
-    pub(super) fn new(link: Arc<MachineLink>, end: Arc<Notify>) -> Self {
-        Self { link, end }
+    pub(super) fn new(link: Arc<MachineLink>, tcp: Arc<Tcp>, end: Arc<Notify>) -> Self {
+        Self { link, tcp, end }
     }
 }
 
@@ -35,6 +38,12 @@ impl Engine for EngineService {
         &self,
         _: Request<StartMachineRequest>,
     ) -> Result<Response<Self::StartMachineStream>, Status> {
+        let wrong = |error: &dyn std::error::Error| Status::failed_precondition(error.to_string());
+        // As the machine itself: a changed setting counts from its next start.
+        let settings = Settings::load(self.link.home()).map_err(|error| wrong(&error))?;
+        let listener = settings.api.listener.as_ref();
+        let served = self.tcp.settle(listener).await;
+        served.map_err(|error| wrong(&error))?;
         let (progress, receiver) = mpsc::channel(16);
         let link = self.link.clone();
         // A start once begun is finished though the caller goes away: the

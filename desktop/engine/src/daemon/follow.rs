@@ -1,4 +1,5 @@
-//! What happens in the guest, as far as ports of the host follow from it.
+//! What happens in the guest, as far as ports of the host follow from it, and what
+//! its containers ask of the engine.
 
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use wherry_proto::v1::EventsRequest;
 use wherry_proto::v1::system_client::SystemClient;
 
 use super::forward::chain;
-use super::listening;
 use super::ports::Ports;
+use super::{engine_socket, listening};
 
 /// How long to wait before asking again for the events of a guest that does not
 /// answer.
@@ -27,7 +28,7 @@ pub(super) async fn events(home: Home, ports: Ports) {
                 return;
             }
         };
-        if let Err(status) = connection(guest, &ports).await {
+        if let Err(status) = connection(guest, &home, &ports).await {
             tracing::debug!(%status, "the guest's events broke off");
         }
         // `serve` may have died; init starts it again.
@@ -35,10 +36,11 @@ pub(super) async fn events(home: Home, ports: Ports) {
     }
 }
 
-async fn connection(guest: Channel, ports: &Ports) -> Result<(), Status> {
+async fn connection(guest: Channel, home: &Home, ports: &Ports) -> Result<(), Status> {
     tokio::select! {
         ended = containers(guest.clone(), ports) => ended,
-        ended = listening::follow(guest, ports) => ended,
+        ended = listening::follow(guest.clone(), ports) => ended,
+        ended = engine_socket::follow(guest, home) => ended,
     }
 }
 

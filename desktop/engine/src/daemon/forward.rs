@@ -13,7 +13,7 @@ use tower::{Service, ServiceExt, service_fn};
 
 use super::containers::Translator;
 use super::machine::MachineLink;
-use super::networks;
+use super::{networks, volumes};
 
 type Request = http::Request<Body>;
 type Response = http::Response<Body>;
@@ -138,6 +138,13 @@ impl<Name> Service<Request> for Forward<Name> {
                     unary(request, move |message| {
                         let link = link.clone();
                         async move { networks::create(&link, message).await }
+                    })
+                    .await
+                }
+                "/wherry.v1.Volumes/Create" => {
+                    unary(request, move |message| {
+                        let link = link.clone();
+                        async move { volumes::create(&link, message).await }
                     })
                     .await
                 }

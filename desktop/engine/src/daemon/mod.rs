@@ -6,6 +6,7 @@
 
 mod containers;
 mod engine_service;
+mod engine_socket;
 mod follow;
 mod forward;
 mod listening;
@@ -13,6 +14,7 @@ mod machine;
 mod networks;
 mod ports;
 pub(crate) mod shares;
+mod volumes;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -31,8 +33,10 @@ use engine_service::EngineService;
 use forward::Forward;
 pub(crate) use machine::MachineLink;
 pub(crate) use networks::create as create_network;
+pub(crate) use volumes::create as create_volume;
 
-use crate::api::{self, Api};
+pub use crate::api::TcpError;
+use crate::api::{self, Api, Tcp};
 
 /// Why `wherryd` cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +66,9 @@ pub enum DaemonError {
         /// Why not.
         source: io::Error,
     },
+    /// The Engine API cannot be served over TCP as the settings say.
+    #[error(transparent)]
+    Tcp(#[from] TcpError),
     /// The server ended.
     #[error("the server failed")]
     Serve(#[from] tonic::transport::Error),
@@ -76,16 +83,19 @@ pub enum DaemonError {
 pub async fn run(home: Home) -> Result<(), DaemonError> {
     let _single = lock(&home)?;
     // Wrong settings are best told at once, to whoever started this process.
-    Settings::load(&home)?;
+    let settings = Settings::load(&home)?;
 
     let listener = listen(home.wherryd_socket()).await?;
     let docker = listen(home.docker_socket()).await?;
 
     let end = Arc::new(Notify::new());
     let link = Arc::new(MachineLink::new(home));
+    let api = Api::new(link.clone());
+    let tcp = Arc::new(Tcp::new(api.clone()));
+    tcp.settle(settings.api.listener.as_ref()).await?;
     link.adopt().await;
     // Aborted with this process's own server.
-    let _docker = AbortOnDropHandle::new(tokio::spawn(api::serve(docker, Api::new(link.clone()))));
+    let _docker = AbortOnDropHandle::new(tokio::spawn(api::serve(docker, api)));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "wherryd serves");
 
     let until = {
@@ -100,7 +110,11 @@ pub async fn run(home: Home) -> Result<(), DaemonError> {
     Server::builder()
         .initial_stream_window_size(4 * 1024 * 1024)
         .initial_connection_window_size(16 * 1024 * 1024)
-        .add_service(EngineServer::new(EngineService::new(link.clone(), end)))
+        .add_service(EngineServer::new(EngineService::new(
+            link.clone(),
+            tcp,
+            end,
+        )))
         .add_service(Forward::system(link.clone()))
         .add_service(Forward::images(link.clone()))
         .add_service(Forward::volumes(link.clone()))

@@ -1,7 +1,6 @@
 //! The life of the machine process.
 
 use std::fs::{File, TryLockError};
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

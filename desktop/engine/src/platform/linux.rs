@@ -69,11 +69,6 @@ pub(super) fn allocated(path: &Path) -> u64 {
         .map_or(0, |metadata| metadata.blocks() * 512)
 }
 
-pub(super) fn routes() -> Vec<String> {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    super::routes::of_linux(&read("/proc/net/route"), &read("/proc/net/ipv6_route"))
-}
-
 pub(super) fn port_owner(protocol: Protocol, address: SocketAddr) -> Option<String> {
     let inode = socket_inode(protocol, address)?;
     let target = format!("socket:[{inode}]");

@@ -3,13 +3,12 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-mod routes;
-#[cfg(target_os = "linux")]
 use linux as imp;
 #[cfg(not(target_os = "linux"))]
 mod other;
 #[cfg(not(target_os = "linux"))]
 use other as imp;
+mod routes;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -71,9 +70,10 @@ pub(crate) fn allocated(path: &Path) -> u64 {
 }
 
 /// Returns the networks that the host has routes to, VPNs' among them, as
-/// "10.8.0.0/16"; those of default routes are not among them.
+/// "10.8.0.0/16"; those of default routes are not among them. Empty where the
+/// table cannot be read.
 pub(crate) fn routes() -> Vec<String> {
-    imp::routes()
+    routes::networks()
 }
 
 /// Returns the program that holds a port, `"nginx (pid 7)"`, if the platform

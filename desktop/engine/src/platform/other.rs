@@ -56,11 +56,6 @@ pub(super) fn allocated(path: &Path) -> u64 {
     metadata.len()
 }
 
-/// Not read on this platform yet.
-pub(super) fn routes() -> Vec<String> {
-    Vec::new()
-}
-
 pub(super) fn port_owner(_protocol: Protocol, _address: SocketAddr) -> Option<String> {
     None
 }

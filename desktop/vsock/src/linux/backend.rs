@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 use tracing::warn;
@@ -34,6 +34,15 @@ const MAX_QUEUE_SIZE: usize = 1024;
 /// number `QUEUES`.
 const CALL_EVENT: u16 = QUEUES as u16 + 1;
 const TIMER_EVENT: u16 = QUEUES as u16 + 2;
+const COMPLETION_EVENT: u16 = QUEUES as u16 + 3;
+
+/// How long the guest may wait to hear that packets of its own were taken. All it
+/// does then is to free them: an interrupt for each would cost it more than the
+/// packet did.
+const COMPLETION_DELAY: Duration = Duration::from_millis(2);
+
+/// Turns of both queues before the thread looks at its other events.
+pub(super) const ROUNDS: u32 = 16;
 
 /// How long after a start of the rings they are looked at without a kick, and
 /// how often: a kick may have been taken by QEMU while they stood still.
@@ -46,8 +55,17 @@ pub(super) struct Backend {
     table: Arc<Table>,
     mem: GuestMemoryAtomic<GuestMemoryMmap>,
     queues: Mutex<Queues>,
+    /// The receive and the transmit queue, once the thread has seen them.
+    rings: OnceLock<[VringMutex; 2]>,
     call: EventFd,
     settle: Mutex<Settle>,
+    completion: Mutex<Completion>,
+}
+
+/// The timer that has the guest told of the packets taken from it.
+struct Completion {
+    timer: TimerFd,
+    set: bool,
 }
 
 struct Settle {
@@ -67,10 +85,15 @@ impl Backend {
             queues: Mutex::new(Queues::new(table.clone(), guest_cid)),
             table,
             mem,
+            rings: OnceLock::new(),
             call,
             settle: Mutex::new(Settle {
                 timer: TimerFd::new()?,
                 ticks: 0,
+            }),
+            completion: Mutex::new(Completion {
+                timer: TimerFd::new()?,
+                set: false,
             }),
         })
     }
@@ -78,12 +101,20 @@ impl Backend {
     /// Registers the events that are not queues.
     pub(super) fn register(&self, events: &VringEpollHandler<Arc<Self>>) -> io::Result<()> {
         let timer = self.settle().timer.as_raw_fd();
+        let completion = self.completion().timer.as_raw_fd();
+        events.register_listener(completion, EventSet::IN, COMPLETION_EVENT.into())?;
         events.register_listener(self.call.as_raw_fd(), EventSet::IN, CALL_EVENT.into())?;
         events.register_listener(timer, EventSet::IN, TIMER_EVENT.into())
     }
 
     fn settle(&self) -> MutexGuard<'_, Settle> {
         self.settle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn completion(&self) -> MutexGuard<'_, Completion> {
+        self.completion
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {
@@ -94,9 +125,79 @@ impl Backend {
         let [receive, transmit, ..] = vrings else {
             return;
         };
+        self.rings
+            .get_or_init(|| [receive.clone(), transmit.clone()]);
         let mem = self.mem.memory();
-        let more = self.queues().run(&mem, receive, transmit);
-        if more && let Err(error) = self.call.write(1) {
+        let mut queues = self.queues();
+        let more = queues.run(&mem, receive, transmit, ROUNDS);
+        self.see_to_completions(&mut queues, transmit);
+        drop(queues);
+        if more {
+            self.call();
+        }
+    }
+
+    /// Sets the timer where the guest is to be told of packets, and it is not set yet.
+    fn see_to_completions(&self, queues: &mut Queues, transmit: &VringMutex) {
+        if !queues.owes_completions() {
+            return;
+        }
+        let mut completion = self.completion();
+        if !completion.set {
+            match completion.timer.reset(COMPLETION_DELAY, None) {
+                Ok(()) => completion.set = true,
+                Err(error) => {
+                    warn!(%error, "could not set the vsock device's timer");
+                    queues.complete(transmit);
+                }
+            }
+        }
+    }
+
+    fn complete(&self, vrings: &[VringMutex]) {
+        let mut completion = self.completion();
+        // As for the other timer.
+        let _ = completion.timer.wait();
+        completion.set = false;
+        drop(completion);
+        let mut queues = self.queues();
+        if let [_, transmit, ..] = vrings
+            && queues.owes_completions()
+        {
+            queues.complete(transmit);
+        }
+    }
+
+    /// Has work done that has come up: here and now, where nobody else does any, or
+    /// by the device's thread. To wake that takes longer than a packet does.
+    pub(super) fn attend(&self) {
+        if !self.work_here() {
+            self.call();
+        }
+    }
+
+    fn work_here(&self) -> bool {
+        let Some([receive, transmit]) = self.rings.get() else {
+            return false;
+        };
+        let mut queues = match self.queues.try_lock() {
+            Ok(queues) => queues,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        self.table.answer_call();
+        let mem = self.mem.memory();
+        let more = queues.run(&mem, receive, transmit, 1);
+        self.see_to_completions(&mut queues, transmit);
+        if more {
+            self.call();
+        }
+        true
+    }
+
+    /// Wakes the device's thread.
+    fn call(&self) {
+        if let Err(error) = self.call.write(1) {
             warn!(%error, "could not call the vsock device's thread");
         }
     }
@@ -185,6 +286,10 @@ impl VhostUserBackend for Backend {
                 self.table.answer_call();
             }
             TIMER_EVENT => self.tick(),
+            COMPLETION_EVENT => {
+                self.complete(vrings);
+                return Ok(());
+            }
             _ => {}
         }
         self.work(vrings);

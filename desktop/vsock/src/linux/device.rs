@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 
 use tokio::sync::watch;
@@ -63,10 +63,11 @@ impl VsockDevice {
             source,
         })?;
         let call = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
-        let caller = call.try_clone()?;
+        let called: Arc<OnceLock<Weak<Backend>>> = Arc::default();
+        let caller = called.clone();
         let table = Arc::new(Table::new(Box::new(move || {
-            if let Err(error) = caller.write(1) {
-                warn!(%error, "could not call the vsock device's thread");
+            if let Some(backend) = caller.get().and_then(Weak::upgrade) {
+                backend.attend();
             }
         })));
         let stop = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
@@ -75,6 +76,8 @@ impl VsockDevice {
 
         let mem = GuestMemoryAtomic::new(GuestMemoryMmap::new());
         let backend = Arc::new(Backend::new(table.clone(), call, mem.clone(), guest_cid)?);
+        // Nobody can call before: the connector comes last.
+        let _ = called.set(Arc::downgrade(&backend));
         let daemon = VhostUserDaemon::new("vsock".to_owned(), backend.clone(), mem)
             .map_err(Error::Backend)?;
         for events in daemon.get_epoll_handlers() {

@@ -23,9 +23,6 @@ const SIGNAL_AFTER: u32 = 32;
 /// Packets handled on one queue before the other has its turn.
 const BUDGET: u32 = 128;
 
-/// Turns of both queues before the thread looks at its other events.
-const ROUNDS: u32 = 16;
-
 /// Resets that wait for buffers of the guest. More than that come only from a
 /// guest that sends garbage and takes no answers: they are dropped.
 const MAX_RESETS: usize = 1024;
@@ -51,6 +48,8 @@ pub(super) struct Queues {
     buffers: Buffers,
     /// Where each queue stood after the last turn.
     positions: [Option<u16>; 2],
+    /// Packets taken that the guest has not been told of.
+    untold: u32,
 }
 
 impl Queues {
@@ -63,19 +62,21 @@ impl Queues {
             resets: VecDeque::new(),
             buffers: Buffers::default(),
             positions: [None; 2],
+            untold: 0,
         }
     }
 
-    /// Works until nothing is left to do or the turns are used up. Returns
-    /// whether more is left.
+    /// Works until nothing is left to do or so many turns of both queues are over.
+    /// Returns whether more is left.
     pub(super) fn run(
         &mut self,
         mem: &GuestMemoryMmap,
         receive: &VringMutex,
         transmit: &VringMutex,
+        rounds: u32,
     ) -> bool {
         self.notice_restart(receive, transmit);
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             let from_guest = self.take_packets(mem, transmit);
             let to_guest = self.send_packets(mem, receive);
             if from_guest == Left::Nothing && to_guest == Left::Nothing {
@@ -88,6 +89,7 @@ impl Queues {
     /// Fails all connections of a driver that is gone.
     pub(super) fn lose_transport(&mut self) {
         self.positions = [None; 2];
+        self.untold = 0;
         self.resets.clear();
         self.table.lose_transport();
     }
@@ -119,7 +121,6 @@ impl Queues {
             return Left::Nothing;
         }
         let mut left = Left::More;
-        let mut used = 0;
         for _ in 0..BUDGET {
             let queue = state.get_queue_mut();
             // An index that makes no sense ends the turn: the next kick tries again.
@@ -140,18 +141,26 @@ impl Queues {
             self.buffers.collect(mem, chain, false);
             self.take_packet(mem);
             if queue.add_used(mem, head, 0).is_ok() {
-                used += 1;
+                self.untold += 1;
             }
-            if used == SIGNAL_AFTER {
-                used = 0;
+            if self.untold >= SIGNAL_AFTER {
+                self.untold = 0;
                 signal(&mut state);
             }
         }
-        if used > 0 {
-            signal(&mut state);
-        }
         self.positions[1] = Some(state.get_queue().next_avail());
         left
+    }
+
+    /// Tells whether the guest has not been told yet of packets that were taken.
+    pub(super) fn owes_completions(&self) -> bool {
+        self.untold > 0
+    }
+
+    /// Tells the guest of the packets that were taken, so that it frees them.
+    pub(super) fn complete(&mut self, transmit: &VringMutex) {
+        self.untold = 0;
+        signal(&mut transmit.get_mut());
     }
 
     /// Hands the packet in `self.buffers` to its connection.

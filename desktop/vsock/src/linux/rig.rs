@@ -6,6 +6,7 @@ use vhost_user_backend::{VringMutex, VringT};
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
+use super::backend::ROUNDS;
 use super::queues::Queues;
 #[cfg(test)]
 use crate::connector::Connector;
@@ -61,7 +62,8 @@ impl Rig {
     pub(super) fn run(&mut self) -> bool {
         self.table.answer_call();
         let [receive, transmit] = &self.vrings;
-        self.queues.run(&self.mem.memory(), receive, transmit)
+        self.queues
+            .run(&self.mem.memory(), receive, transmit, ROUNDS)
     }
 
     /// Writes memory; what lies outside is left out.

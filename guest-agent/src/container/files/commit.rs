@@ -21,6 +21,8 @@ pub(crate) struct CommitOptions {
     pub(crate) message: String,
     /// Dockerfile instructions: `CMD ["nginx"]`, `ENV A=b`.
     pub(crate) changes: Vec<String>,
+    /// What the client sets of the image's configuration.
+    pub(crate) config: Option<ImageConfig>,
     /// Hold its processes meanwhile.
     pub(crate) pause: bool,
 }
@@ -95,7 +97,10 @@ impl Containers {
                 author: &options.author,
                 message: &options.message,
                 created_by: record.args.join(" "),
-                config: config(record),
+                config: match &options.config {
+                    Some(given) => merged(config(record), given),
+                    None => config(record),
+                },
                 changes: &options.changes,
             };
             // Waits for the packing first: a layer cut short must not become one.
@@ -107,6 +112,46 @@ impl Containers {
             Ok(image)
         })
     }
+}
+
+/// Returns a configuration with what a client sets of it (moby,
+/// daemon/commit.go, `merge`).
+fn merged(mut config: ImageConfig, given: &ImageConfig) -> ImageConfig {
+    for pair in &given.env {
+        let key = pair.split('=').next().unwrap_or_default();
+        config.env.retain(|old| old.split('=').next() != Some(key));
+        config.env.push(pair.clone());
+    }
+    if !given.entrypoint.is_empty() {
+        config.entrypoint.clone_from(&given.entrypoint);
+        config.cmd.clone_from(&given.cmd);
+    } else if !given.cmd.is_empty() {
+        config.cmd.clone_from(&given.cmd);
+    }
+    for (value, own) in [
+        (&mut config.user, &given.user),
+        (&mut config.working_dir, &given.working_dir),
+        (&mut config.stop_signal, &given.stop_signal),
+    ] {
+        if !own.is_empty() {
+            value.clone_from(own);
+        }
+    }
+    config.labels.extend(given.labels.clone());
+    for (list, more) in [
+        (&mut config.exposed_ports, &given.exposed_ports),
+        (&mut config.volumes, &given.volumes),
+    ] {
+        for item in more {
+            if !list.contains(item) {
+                list.push(item.clone());
+            }
+        }
+    }
+    if given.health_check.is_some() {
+        config.health_check.clone_from(&given.health_check);
+    }
+    config
 }
 
 /// What the image is to say about running it: as the container was run.
@@ -144,4 +189,47 @@ fn config(record: &Record) -> ImageConfig {
         }
     }
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_a_client_sets_counts_and_the_rest_stays() {
+        let own = ImageConfig {
+            user: "me".to_owned(),
+            env: words("A=1 B=2"),
+            entrypoint: words("/init"),
+            cmd: words("serve"),
+            exposed_ports: words("80/tcp"),
+            ..ImageConfig::default()
+        };
+        let given = ImageConfig {
+            env: words("B=3"),
+            cmd: words("other"),
+            working_dir: "/srv".to_owned(),
+            exposed_ports: words("80/tcp 90/tcp"),
+            ..ImageConfig::default()
+        };
+        let config = merged(own.clone(), &given);
+        assert_eq!(config.env, words("A=1 B=3"));
+        assert_eq!(
+            (config.entrypoint, config.cmd),
+            (words("/init"), words("other"))
+        );
+        assert_eq!((&*config.user, &*config.working_dir), ("me", "/srv"));
+        assert_eq!(config.exposed_ports, words("80/tcp 90/tcp"));
+        // A new entrypoint does not get the old one's arguments.
+        let given = ImageConfig {
+            entrypoint: words("sh"),
+            ..ImageConfig::default()
+        };
+        let config = merged(own, &given);
+        assert_eq!((config.entrypoint, config.cmd), (words("sh"), Vec::new()));
+    }
 }

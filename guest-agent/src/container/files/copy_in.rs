@@ -2,13 +2,16 @@
 
 use std::io::{BufReader, Read};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
+use super::view::View;
 use crate::container::error::Error;
+use crate::container::record::Record;
 use crate::container::{Containers, blocking};
-use crate::image::extract_at;
+use crate::image::{extract_at, resolve_user};
 
 /// Where an archive goes.
 pub(crate) struct CopyInOptions {
@@ -17,6 +20,8 @@ pub(crate) struct CopyInOptions {
     pub(crate) path: String,
     /// A directory may take the place of a file, and the other way round.
     pub(crate) overwrite: bool,
+    /// Everything belongs to the container's user.
+    pub(crate) users_own: bool,
 }
 
 impl Containers {
@@ -46,11 +51,32 @@ impl Containers {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let root = format!("/proc/self/fd/{}", view.root.as_raw_fd());
             let root = rustix::fs::openat(CWD, root, flags, Mode::empty()).map_err(failed)?;
+            let owner = match options.users_own {
+                true => Some(owner(&container.record(), &view)?),
+                false => None,
+            };
             let archive = BufReader::with_capacity(256 * 1024, archive);
-            extract_at(archive, root, options.path.as_bytes(), options.overwrite)?;
+            extract_at(
+                archive,
+                root,
+                options.path.as_bytes(),
+                options.overwrite,
+                owner,
+            )?;
             drop(view);
             Ok(())
         })
         .await
     }
+}
+
+/// Returns the numbers of a container's user and its group.
+fn owner(record: &Record, view: &View) -> Result<(u32, u32), Error> {
+    let user = match record.spec.user.as_str() {
+        "" => &record.image_config.user,
+        user => user,
+    };
+    let root = format!("/proc/self/fd/{}/", view.root.as_raw_fd());
+    let user = resolve_user(Path::new(&root), user)?;
+    Ok((user.uid, user.gid))
 }

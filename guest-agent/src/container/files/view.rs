@@ -185,7 +185,7 @@ impl Containers {
         let mounted = Mounted { place };
         for mount in &record.mounts {
             let source = match &mount.source {
-                MountSource::Tmpfs => continue,
+                MountSource::Tmpfs | MountSource::EngineSocket { .. } => continue,
                 MountSource::Bind { path, host } => {
                     match open_bind_source(&self.places.shares, path, host) {
                         Ok(source) => source,
@@ -193,18 +193,17 @@ impl Containers {
                         Err(_) => continue,
                     }
                 }
-                MountSource::Volume { name, .. } => {
+                MountSource::Volume { name, subpath, .. } => {
                     let turn = self.volumes.turn();
                     self.volumes.ensure(&turn, name, BTreeMap::new(), true)?;
                     drop(turn);
-                    if !mount.no_copy {
+                    let is_plain = self.volumes.find(name)?.is_plain() && subpath.is_empty();
+                    if !mount.no_copy && is_plain {
                         self.volumes
                             .fill(name, &mounted.place, &mount.target, true)?;
                     }
-                    let data = self.volumes.data(name);
-                    let flags = OFlags::PATH | OFlags::CLOEXEC;
-                    rustix::fs::openat(CWD, &data, flags, Mode::empty())
-                        .map_err(|error| Error::path("opening", &data, error))?
+                    self.volumes
+                        .open_source(&self.places.shares, name, subpath)?
                 }
             };
             mounted.bind(&source, &mount.target, mount.read_only)?;

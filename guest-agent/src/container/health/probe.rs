@@ -8,6 +8,7 @@ use wherry_proto::frame::{Kind, read_frame, read_stream_reply};
 
 use super::{Check, Outcome};
 use crate::container::error::Error;
+use crate::container::exec::command_line;
 use crate::container::record::now;
 use crate::container::{Container, Containers, chain, name};
 use crate::runtime::{ExecSpec, Shim};
@@ -27,7 +28,7 @@ impl Containers {
         };
         match name::new_id() {
             Ok(id) => {
-                let command = check.command.join(" ");
+                let command = command_line(&check.command);
                 for action in ["exec_create", "exec_start"] {
                     let action = format!("{action}: {command}");
                     self.publish(container, &action, &[("execID", id.clone())]);

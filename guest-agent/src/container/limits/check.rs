@@ -42,7 +42,16 @@ pub(in crate::container) fn check(resources: &Resources) -> Result<(), Error> {
         return invalid("Range of blkio weight is from 10 to 1000");
     }
     for device in throttled(resources).flat_map(|(_, devices)| devices) {
-        device_number(device)?;
+        device_number(&device.path)?;
+    }
+    for device in &resources.blkio_weight_devices {
+        if !(10..=1000).contains(&device.weight) {
+            return invalid(format!(
+                "Range of blkio weight is from 10 to 1000, and not {} of {}",
+                device.weight, device.path
+            ));
+        }
+        device_number(&device.path)?;
     }
     Ok(())
 }
@@ -163,7 +172,7 @@ fn invalid<T>(message: impl Into<String>) -> Result<T, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wherry_proto::v1::ThrottleDevice;
+    use wherry_proto::v1::{ThrottleDevice, WeightDevice};
 
     const MIB: u64 = 1 << 20;
 
@@ -243,6 +252,16 @@ mod tests {
                     ..none()
                 },
                 "from 10 to 1000",
+            ),
+            (
+                Resources {
+                    blkio_weight_devices: vec![WeightDevice {
+                        path: "/dev/vda".to_owned(),
+                        weight: 1001,
+                    }],
+                    ..none()
+                },
+                "from 10 to 1000, and not 1001 of /dev/vda",
             ),
             (
                 Resources {

@@ -1,6 +1,7 @@
 //! What a container may use: checked, and written to its cgroup (version 2).
 
 mod check;
+mod weight;
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -8,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use wherry_proto::v1::{Resources, ThrottleDevice};
 
 pub(super) use check::{check, check_ulimits};
+pub(super) use weight::Weights;
 
 use super::error::Error;
 use crate::runtime::Cgroup;
@@ -92,7 +94,7 @@ fn settings(resources: &Resources) -> Result<Vec<(&'static str, String)>, Error>
     }
     for (name, devices) in throttled(resources) {
         for device in devices {
-            let (major, minor) = device_number(device)?;
+            let (major, minor) = device_number(&device.path)?;
             settings.push(("io.max", format!("{major}:{minor} {name}={}", device.rate)));
         }
     }
@@ -124,8 +126,7 @@ fn throttled(resources: &Resources) -> impl Iterator<Item = (&'static str, &[Thr
     .into_iter()
 }
 
-fn device_number(device: &ThrottleDevice) -> Result<(u32, u32), Error> {
-    let path = &device.path;
+fn device_number(path: &str) -> Result<(u32, u32), Error> {
     let found = fs::metadata(path).ok();
     let number = found
         .filter(|file| file.file_type().is_block_device())
@@ -140,27 +141,42 @@ fn device_number(device: &ThrottleDevice) -> Result<(u32, u32), Error> {
 /// Those of the kernel, with the file that it refuses.
 pub(super) fn apply(cgroup: &Cgroup, resources: &Resources) -> Result<(), Error> {
     for (file, value) in settings(resources)? {
-        match cgroup.set(file, &value) {
-            // Somebody's sandbox, where the agent runs as a plain process.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                tracing::debug!("this kernel has no {file}: the limit does not apply");
-            }
-            result => result.map_err(|error| {
-                Error::io(format!("setting the limit {file} to {value}"), error)
-            })?,
-        }
+        write(cgroup, file, &value)?;
     }
     Ok(())
 }
 
+fn write(cgroup: &Cgroup, file: &str, value: &str) -> Result<(), Error> {
+    match cgroup.set(file, value) {
+        // Somebody's sandbox, where the agent runs as a plain process.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::debug!("this kernel has no {file}: the limit does not apply");
+            Ok(())
+        }
+        result => {
+            result.map_err(|error| Error::io(format!("setting the limit {file} to {value}"), error))
+        }
+    }
+}
+
 /// Returns what the user should know of limits that this kernel does not have.
-pub(super) fn warnings(resources: &Resources) -> Vec<String> {
+pub(super) fn warnings(weights: &Weights, resources: &Resources) -> Vec<String> {
     let mut warnings = Vec::new();
-    if resources.blkio_weight != 0 {
-        warnings.push(
-            "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded."
-                .to_owned(),
-        );
+    if weight::is_given(resources) && !weights.are_known() {
+        for (given, what) in [
+            (
+                resources.blkio_weight != 0,
+                "Block I/O weight or the cgroup is not mounted. Weight discarded.",
+            ),
+            (
+                !resources.blkio_weight_devices.is_empty(),
+                "Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.",
+            ),
+        ] {
+            if given {
+                warnings.push(format!("Your kernel does not support {what}"));
+            }
+        }
     }
     warnings
 }

@@ -57,6 +57,9 @@ impl Containers {
         mode: &NetworkMode,
     ) -> Result<(), Error> {
         if *mode != NetworkMode::Bridge {
+            if matches!(mode, NetworkMode::Container(_)) {
+                check_own(spec)?;
+            }
             if spec.networks.len() > 1 {
                 return Err(Error::Invalid(
                     "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
@@ -94,6 +97,16 @@ impl Containers {
                 .find_network(&attachment.network)
                 .map_err(network_error)?;
             attachment.network.clone_from(&network.name);
+            if let (true, Some(address)) = (requests.is_empty(), network.host_binding()) {
+                // The first network of a container counts for its ports.
+                for port in spec
+                    .ports
+                    .iter_mut()
+                    .filter(|port| port.host_address.is_empty())
+                {
+                    address.clone_into(&mut port.host_address);
+                }
+            }
             let request = self.endpoint_request(attachment, false)?;
             if requests
                 .iter()
@@ -195,6 +208,18 @@ impl Containers {
 /// Returns the names that a container has on all its networks.
 pub(in crate::container) fn names(record: &Record) -> Vec<String> {
     vec![record.name.clone(), record.hostname.clone()]
+}
+
+/// Refuses what only the container that has the network can have, in Docker's words.
+fn check_own(spec: &ContainerSpec) -> Result<(), Error> {
+    let what = if !spec.ports.is_empty() || spec.publish_all {
+        "port publishing and the container type network mode"
+    } else if !(spec.dns.is_empty() && spec.dns_search.is_empty() && spec.dns_options.is_empty()) {
+        "dns and the network mode"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Invalid(format!("conflicting options: {what}")))
 }
 
 /// Refuses links for a container that shares another network.

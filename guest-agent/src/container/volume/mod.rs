@@ -4,6 +4,7 @@
 //! A volume is made under another name and renamed, and removed the other way
 //! round, so that under its name it is whole.
 
+mod backing;
 mod fill;
 mod record;
 mod service;
@@ -72,11 +73,17 @@ impl Volumes {
     /// did. With `durable` a power cut does not undo it.
     pub(super) fn ensure(
         &self,
-        _turn: &Turn<'_>,
+        turn: &Turn<'_>,
         name: &str,
         labels: BTreeMap<String, String>,
         durable: bool,
     ) -> Result<bool, Error> {
+        self.make(turn, &VolumeRecord::new(name, labels), durable)
+    }
+
+    /// As [`Self::ensure`], of a volume as described.
+    fn make(&self, _turn: &Turn<'_>, record: &VolumeRecord, durable: bool) -> Result<bool, Error> {
+        let name = record.name.as_str();
         let place = self.directory.join(name);
         let failed = |error: io::Error| Error::path("making the volume", &place, error);
         if self.data(name).is_dir() {
@@ -85,7 +92,7 @@ impl Volumes {
         let half_made = self.unfinished().map_err(failed)?;
         let made = (|| {
             fs::create_dir_all(half_made.join("_data"))?;
-            VolumeRecord::new(name, labels).save(&half_made, durable)?;
+            record.save(&half_made, durable)?;
             fs::rename(&half_made, &place)
         })();
         made.map_err(|error| {
@@ -137,6 +144,7 @@ impl Volumes {
         let place = self.directory.join(name);
         let failed = |error: io::Error| Error::path("removing the volume", &place, error);
         let gone = self.unfinished().map_err(failed)?;
+        self.unmount(name)?;
         match fs::rename(&place, &gone) {
             Ok(()) => Ok(Some(gone)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,12 @@ pub(crate) struct VolumeRecord {
     pub(crate) labels: BTreeMap<String, String>,
     /// Nanoseconds since 1970.
     pub(crate) created: i64,
+    /// Those of Docker's driver "local" that it was made with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) options: BTreeMap<String, String>,
+    /// The host's folder that it stands for, by its path in the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bind: Option<PathBuf>,
 }
 
 impl VolumeRecord {
@@ -35,6 +41,8 @@ impl VolumeRecord {
             name: name.to_owned(),
             labels,
             created: crate::container::record::now(),
+            options: BTreeMap::new(),
+            bind: None,
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use wherry_proto::v1;
 
+use super::backing::describe;
 use super::{ANONYMOUS, Turn, VolumeRecord, delete, directory_size};
 use crate::container::error::Error;
 use crate::container::mount::MountSource;
@@ -34,8 +35,11 @@ impl Containers {
                 name => name.to_owned(),
             };
             check_name(&name)?;
+            let options = request.options.into_iter().collect();
+            let record = VolumeRecord::new(&name, labels);
+            let record = describe(record, options, &request.bind_source)?;
             let turn = containers.volumes.turn();
-            let made = containers.volumes.ensure(&turn, &name, labels, true)?;
+            let made = containers.volumes.make(&turn, &record, true)?;
             let volume = containers.volumes.find(&name)?;
             drop(turn);
             if made {
@@ -216,6 +220,7 @@ impl Containers {
             size: size.then(|| directory_size(&data)),
             labels: volume.labels.into_iter().collect(),
             created: timestamp(volume.created),
+            options: volume.options.into_iter().collect(),
             name: volume.name,
         }
     }

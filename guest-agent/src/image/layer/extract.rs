@@ -53,7 +53,8 @@ pub(super) fn extract(
 /// Unpacks a whole tar stream into the directory `at` of a root file system that
 /// is in use, whose symbolic links are taken within it. What is there stays or
 /// is replaced; a directory never takes the place of anything else, nor anything
-/// else that of a directory, unless `overwrite` allows it.
+/// else that of a directory, unless `overwrite` allows it. Everything belongs to
+/// `owner`, a user and a group, where one is given, and not to who the stream says.
 ///
 /// # Errors
 ///
@@ -64,6 +65,7 @@ pub(crate) fn extract_at(
     root: OwnedFd,
     at: &[u8],
     overwrite: bool,
+    owner: Option<(u32, u32)>,
 ) -> Result<(), Error> {
     let mut tar = TarReader::new(InPlace(source));
     let at = at
@@ -75,7 +77,10 @@ pub(crate) fn extract_at(
     };
     let mut extraction = Extraction::new(Root::new(root), Some(place));
     let broken = |error: io::Error| Error::InvalidArchive(error.to_string());
-    while let Some(entry) = tar.next_entry().map_err(broken)? {
+    while let Some(mut entry) = tar.next_entry().map_err(broken)? {
+        if let Some((uid, gid)) = owner {
+            (entry.uid, entry.gid) = (uid, gid);
+        }
         extraction.entry(&mut tar, &entry).map_err(|failure| {
             let entry = String::from_utf8_lossy(&entry.path).into_owned();
             match failure {

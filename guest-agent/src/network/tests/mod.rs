@@ -6,6 +6,7 @@ mod attachments;
 mod files;
 mod lan;
 mod names;
+mod plans;
 mod resolution;
 mod sandbox;
 mod several;

@@ -82,9 +82,9 @@ async fn ask(attachment: &Attachment, name: &str, kind: RecordType) -> Message {
     .unwrap()
 }
 
-fn reaches(netns: &Path, target: Ipv4Addr, listener: &Path) -> bool {
+fn reaches(netns: &Path, target: impl Into<std::net::IpAddr>, listener: &Path) -> bool {
     let _open = inside(listener, || TcpListener::bind("0.0.0.0:80").unwrap());
-    let target = SocketAddr::from((target, 80));
+    let target = SocketAddr::new(target.into(), 80);
     inside(netns, || {
         TcpStream::connect_timeout(&target, PATIENCE).is_ok()
     })
@@ -96,6 +96,33 @@ fn rules(table: &str) -> String {
         .output()
         .unwrap();
     String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_network_may_keep_its_containers_from_each_other() {
+    sandboxed(async |sandbox| {
+        let network = sandbox.open();
+        let option = |value: &str| NewNetwork {
+            options: [(
+                "com.docker.network.bridge.enable_icc".to_owned(),
+                value.to_owned(),
+            )]
+            .into(),
+            ..named("apart")
+        };
+        let wrong = network.create(option("maybe"), Vec::new()).await;
+        assert!(wrong.unwrap_err().to_string().contains("true or false"));
+        create(&network, option("false")).await;
+        create(&network, named("together")).await;
+        let (one, other) = (
+            start(&network, "one", &["apart", "together"]).await,
+            start(&network, "other", &["apart", "together"]).await,
+        );
+        let address = |attachment: &Attachment, place: usize| attachment.endpoints[place].ipv4;
+        let netns = |attachment: &Attachment| attachment.netns.clone().unwrap();
+        assert!(!reaches(&netns(&one), address(&other, 0), &netns(&other)));
+        assert!(reaches(&netns(&one), address(&other, 1), &netns(&other)));
+    });
 }
 
 #[test]

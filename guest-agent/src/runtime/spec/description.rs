@@ -45,6 +45,10 @@ pub(crate) struct ContainerDescription {
     pub(crate) security_opt: Vec<String>,
     /// Every capability, every device, nothing masked, no seccomp profile.
     pub(crate) privileged: bool,
+    /// What is hidden, where not Docker's defaults.
+    pub(crate) masked_paths: Option<Vec<String>>,
+    /// What of `/proc` and `/sys` cannot be written, where not Docker's defaults.
+    pub(crate) readonly_paths: Option<Vec<String>>,
     /// The root file system cannot be written.
     pub(crate) read_only: bool,
     /// The command has a terminal.

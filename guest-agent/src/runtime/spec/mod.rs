@@ -49,9 +49,11 @@ pub(crate) fn container(description: &ContainerDescription) -> Result<Spec, Spec
     if description.privileged {
         linux.set_masked_paths(None).set_readonly_paths(None);
     } else {
+        let masked = description.masked_paths.clone();
+        let read_only = description.readonly_paths.clone();
         linux
-            .set_masked_paths(Some(defaults::masked_paths()))
-            .set_readonly_paths(Some(defaults::readonly_paths()))
+            .set_masked_paths(Some(masked.unwrap_or_else(defaults::masked_paths)))
+            .set_readonly_paths(Some(read_only.unwrap_or_else(defaults::readonly_paths)))
             .set_seccomp(security.seccomp.resolve(&capabilities)?);
     }
 

@@ -287,6 +287,28 @@ fn a_privileged_container_is_not_confined() {
 }
 
 #[test]
+fn what_is_hidden_can_be_chosen() {
+    let linux = |spec: Spec| spec.linux().clone().unwrap();
+    let usual = linux(spec(|_| ()));
+    assert!(
+        usual
+            .masked_paths()
+            .clone()
+            .unwrap()
+            .contains(&"/proc/kcore".to_owned())
+    );
+    let chosen = linux(spec(|d| {
+        d.masked_paths = Some(words(&["/proc/version"]));
+        d.readonly_paths = Some(Vec::new());
+    }));
+    assert_eq!(
+        chosen.masked_paths().clone().unwrap(),
+        words(&["/proc/version"])
+    );
+    assert!(chosen.readonly_paths().clone().unwrap().is_empty());
+}
+
+#[test]
 fn the_environment_has_path_hostname_and_term() {
     let spec = spec(|d| {
         d.terminal = true;

@@ -58,6 +58,7 @@ pub(super) async fn copy_in(
         container: request.container,
         path: request.path,
         overwrite: request.overwrite,
+        users_own: request.users_own,
     };
     let result = agent
         .containers

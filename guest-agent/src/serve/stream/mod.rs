@@ -1,7 +1,9 @@
 //! Bulk streams: one connection for each, dispatched by its header.
 
 mod archive;
+mod bytes;
 mod datagrams;
+mod engine;
 mod files;
 mod logs;
 mod port;
@@ -80,6 +82,7 @@ async fn dispatch(
         Some(Purpose::Load(_)) => archive::load(agent, connection).await,
         Some(Purpose::Import(request)) => archive::import(agent, request, connection).await,
         Some(Purpose::Port(request)) => port::serve(agent, request, connection).await,
+        Some(Purpose::Engine(request)) => engine::serve(agent, request, connection).await,
         Some(Purpose::CopyOut(request)) => files::copy_out(agent, request, connection).await,
         Some(Purpose::CopyIn(request)) => files::copy_in(agent, request, connection).await,
         Some(Purpose::Export(request)) => files::export(agent, request, connection).await,

@@ -4,17 +4,12 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tonic::Status;
-use wherry_proto::frame::{HEADER_LENGTH, Kind, decode_header, encode_header, write_frame};
 use wherry_proto::v1::PortStream;
 
-use super::{Agent, Connection, accept, datagrams, refuse};
+use super::{Agent, Connection, accept, bytes, datagrams, refuse};
 use crate::container::{Container, Status as ContainerStatus};
-
-/// Bytes on their way in one direction of one connection.
-const BUFFER: usize = 64 * 1024;
 
 /// Connects to a container's port and copies until both sides are done.
 pub(super) async fn serve(
@@ -58,7 +53,7 @@ pub(super) async fn serve(
             match connected {
                 Ok(socket) => {
                     accept(&mut connection).await?;
-                    tcp(connection, socket).await
+                    bytes::carry(&connection, socket).await
                 }
                 Err(status) => refuse(&mut connection, &status).await,
             }
@@ -129,66 +124,4 @@ async fn connect_udp(address: SocketAddr) -> Result<UdpSocket, Status> {
     connect
         .await
         .map_err(|error| Status::unavailable(format!("cannot send to {address}: {error}")))
-}
-
-/// Copies both ways. Each end of input is passed on by itself; a connection
-/// that breaks on one side breaks on the other, so that neither takes half a
-/// reply for a whole one.
-async fn tcp(connection: Connection, mut socket: TcpStream) -> io::Result<()> {
-    let (from_host, to_host) = tokio::io::split(connection);
-    let (from_container, to_container) = socket.split();
-    let copied = tokio::try_join!(
-        host_to_container(from_host, to_container),
-        container_to_host(from_container, to_host),
-    );
-    if copied.is_err() {
-        // Reset, not closed. The host sees its stream close without an End,
-        // which says the same.
-        let _ = socket.set_zero_linger();
-    }
-    copied.map(drop)
-}
-
-/// Copies the payload of Data frames, until End.
-async fn host_to_container(
-    mut host: impl AsyncRead + Unpin,
-    mut container: impl AsyncWrite + Unpin,
-) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let mut header = [0; HEADER_LENGTH];
-        host.read_exact(&mut header).await?;
-        let (kind, mut left) = decode_header(header).map_err(io::Error::other)?;
-        match kind {
-            Kind::Data => {}
-            Kind::End => return container.shutdown().await,
-            other => return Err(io::Error::other(format!("an unexpected frame: {other:?}"))),
-        }
-        while left > 0 {
-            let room = left.min(BUFFER);
-            let length = host.read(&mut buffer[..room]).await?;
-            if length == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            container.write_all(&buffer[..length]).await?;
-            left -= length;
-        }
-    }
-}
-
-/// Copies what a container sends into Data frames, and its end into End.
-async fn container_to_host(
-    mut container: impl AsyncRead + Unpin,
-    mut host: impl AsyncWrite + Unpin,
-) -> io::Result<()> {
-    // The header stands before the bytes, so that both go out in one write.
-    let mut buffer = vec![0; HEADER_LENGTH + BUFFER];
-    loop {
-        let length = container.read(&mut buffer[HEADER_LENGTH..]).await?;
-        if length == 0 {
-            return write_frame(&mut host, Kind::End, &[]).await;
-        }
-        buffer[..HEADER_LENGTH].copy_from_slice(&encode_header(Kind::Data, length as u32));
-        host.write_all(&buffer[..HEADER_LENGTH + length]).await?;
-    }
 }

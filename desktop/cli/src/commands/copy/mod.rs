@@ -227,6 +227,7 @@ async fn copy_in(arguments: &Arguments, local: &Path, container: &str, path: &st
             container: container.to_owned(),
             path: folder,
             overwrite: false,
+            users_own: false,
         }))
         .await?;
     let archive = arguments.archive;
@@ -250,6 +251,7 @@ async fn from_stream(container: String, path: String) -> Outcome {
             container,
             path,
             overwrite: false,
+            users_own: false,
         }))
         .await?;
     stream::from_input(stream).await

@@ -98,7 +98,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         columns.insert(DIGEST, ("DIGEST", "Digest"));
     }
     let listing = Listing {
-        rows,
+        rows: rows.into_iter().map(Into::into).collect(),
         columns: &columns,
         headings: &HEADINGS,
     };

@@ -7,6 +7,7 @@ use wherry_proto::v1::{CreateNetworkRequest, Subnet};
 
 use crate::connection::Connection;
 use crate::failure::{Failure, Outcome};
+use crate::options::SwarmNetworks;
 use crate::output;
 
 #[derive(clap::Args, Debug)]
@@ -61,6 +62,9 @@ pub(super) struct Create {
     /// Let containers be connected by hand, which they always can be
     #[arg(long)]
     attachable: bool,
+
+    #[command(flatten)]
+    _swarm: SwarmNetworks,
 }
 
 fn parse_pair(text: &str) -> Result<(String, String), String> {

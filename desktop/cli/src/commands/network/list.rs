@@ -5,7 +5,7 @@ use wherry_proto::v1::{ListNetworksRequest, Network};
 use crate::commands::filter::{self, Label};
 use crate::connection::Connection;
 use crate::failure::Outcome;
-use crate::output::{self, Listing};
+use crate::output::{self, Listing, Row};
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -59,7 +59,10 @@ impl List {
         let rows = networks.iter();
         let listing = Listing {
             rows: rows
-                .map(|network| output::network_row(network, self.no_trunc))
+                .map(|network| {
+                    let fields = output::network_row(network, self.no_trunc);
+                    Row::labelled(fields, &network.labels)
+                })
                 .collect(),
             columns: &COLUMNS,
             headings: &[("CREATED AT", "CreatedAt")],

@@ -6,6 +6,7 @@ use wherry_proto::v1::{ConnectNetworkRequest, DisconnectNetworkRequest, NetworkA
 
 use crate::connection::Connection;
 use crate::failure::Outcome;
+use crate::options::EndpointDrivers;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Connect {
@@ -40,6 +41,9 @@ pub(super) struct Connect {
         allow_negative_numbers = true
     )]
     gw_priority: i32,
+
+    #[command(flatten)]
+    _drivers: EndpointDrivers,
 }
 
 impl Connect {

@@ -25,7 +25,7 @@ enum Command {
     /// Connect a container to a network
     Connect(members::Connect),
     /// Make a network
-    Create(create::Create),
+    Create(Box<create::Create>),
     /// Take a container from a network
     Disconnect(members::Disconnect),
     /// Show everything about networks, as JSON

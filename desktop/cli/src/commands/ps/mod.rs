@@ -11,7 +11,7 @@ use wherry_proto::v1::{Container, ContainerSize, ListContainersRequest, SizesReq
 
 use crate::connection::Connection;
 use crate::failure::{Failure, Outcome};
-use crate::output::{self, Listing, Template};
+use crate::output::{self, Listing, Row, Template};
 use filter::{Filter, age, keep_by_age, matches};
 
 #[derive(clap::Args, Debug)]
@@ -143,7 +143,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
     let rows = containers.iter().map(|container| {
         let mut row = output::container_row(container, arguments.no_trunc, now);
         row[SIZE.1] = size_words(sizes.get(&container.id)).into();
-        row
+        Row::labelled(row, &wherry_docker::container::labels(container))
     });
     let mut columns = COLUMNS.to_vec();
     if size {

@@ -43,7 +43,7 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
         return verbose(&usage);
     }
     let listing = Listing {
-        rows: summary(&usage),
+        rows: summary(&usage).into_iter().map(Into::into).collect(),
         columns: &COLUMNS,
         headings: &[],
     };
@@ -180,7 +180,7 @@ fn verbose(usage: &DiskUsageResponse) -> Outcome {
     ] {
         output::print(&format!("{title} space usage:\n\n"))?;
         let listing = Listing {
-            rows,
+            rows: rows.into_iter().map(Into::into).collect(),
             columns,
             headings: &[],
         };

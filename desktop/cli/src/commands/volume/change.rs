@@ -12,7 +12,7 @@ use crate::output;
 
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Without a name it gets one of 64 digits, and `wherry volume prune` removes it once no container has it."
+    after_help = "Example:\n  wherry volume create -o type=none -o o=bind -o device=$PWD/site site\n\nWithout a name it gets one of 64 digits, and `wherry volume prune` removes it once no container has it."
 )]
 pub(super) struct Create {
     /// The volume's name
@@ -31,6 +31,10 @@ pub(super) struct Create {
     #[arg(short, long, default_value = "local", value_parser = ["local"])]
     driver: String,
 
+    /// What is behind it: type=none, o=bind and device=FOLDER of the host, or type=tmpfs
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse_label)]
+    opt: Vec<(String, String)>,
+
     #[command(flatten)]
     _drivers: VolumeDrivers,
 }
@@ -47,6 +51,8 @@ impl Create {
         let request = CreateVolumeRequest {
             name: self.volume.or(self.name).unwrap_or_default(),
             labels: self.label.into_iter().collect(),
+            options: self.opt.into_iter().collect(),
+            bind_source: String::new(),
         };
         let volume = connection.volumes().create(request).await?.into_inner();
         output::print_line(&volume.name)?;

@@ -6,7 +6,7 @@ use crate::commands::filter::{self, Label};
 use crate::connection::Connection;
 use crate::failure::Outcome;
 use crate::options::ClusterVolumes;
-use crate::output::{self, Listing};
+use crate::output::{self, Listing, Row};
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -52,7 +52,10 @@ impl List {
         volumes.retain(|volume| matches(&self.filter, volume));
         volumes.sort_by(|a, b| a.name.cmp(&b.name));
         let listing = Listing {
-            rows: volumes.iter().map(output::volume_row).collect(),
+            rows: volumes
+                .iter()
+                .map(|volume| Row::labelled(output::volume_row(volume), &volume.labels))
+                .collect(),
             columns: &COLUMNS,
             headings: &[],
         };

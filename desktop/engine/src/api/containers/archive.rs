@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bollard_stubs::models::ContainerConfig;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream as streams};
 use http::{StatusCode, Uri, header};
@@ -15,13 +16,14 @@ use wherry_docker::human;
 use wherry_proto::frame::Kind;
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::{
-    CommitRequest, CopyInStream, CopyOutStream, ExportStream, PathStatus, StatPathRequest,
+    CommitRequest, CopyInStream, CopyOutStream, ExportStream, ImageConfig, PathStatus,
+    StatPathRequest,
 };
 
-use crate::api::Api;
 use crate::api::error::{ApiError, Result};
 use crate::api::path::Name;
 use crate::api::query::Query;
+use crate::api::{Api, body};
 
 const TAR: &str = "application/x-tar";
 const STAT: &str = "x-docker-container-path-stat";
@@ -69,8 +71,8 @@ fn stat_header(status: &PathStatus) -> String {
 /// A file's time may be that of 1970 itself, which elsewhere stands for none.
 fn modified(status: &PathStatus) -> String {
     match status.modified {
-        Some(time) if time.seconds == 0 && time.nanos == 0 => "1970-01-01T00:00:00Z".to_owned(),
-        time => human::rfc3339(time.as_ref()),
+        Some(time) if time.seconds != 0 || time.nanos != 0 => human::rfc3339(Some(&time)),
+        _ => "1970-01-01T00:00:00Z".to_owned(),
     }
 }
 
@@ -154,10 +156,12 @@ pub(super) async fn copy_in(
     body: Body,
 ) -> Result<StatusCode> {
     let path = path(&uri)?;
+    let query = Query::of(&uri);
     let purpose = Purpose::CopyIn(CopyInStream {
         container,
         path,
-        overwrite: !Query::of(&uri).flag("noOverwriteDirNonDir"),
+        overwrite: !query.flag("noOverwriteDirNonDir"),
+        users_own: query.flag("copyUIDGID"),
     });
     let mut stream = api.open(purpose).await?;
     send(&mut stream.writer, body).await?;
@@ -182,7 +186,8 @@ pub(in crate::api) async fn send(writer: &mut wherry_client::BulkWriter, body: B
     Ok(())
 }
 
-pub(super) async fn commit(State(api): State<Api>, uri: Uri) -> Result<Response> {
+pub(super) async fn commit(State(api): State<Api>, uri: Uri, body: Body) -> Result<Response> {
+    let given: ContainerConfig = body::json(body).await?;
     let query = Query::of(&uri);
     let name = match (query.text("repo"), query.text("tag")) {
         (repo, "") => repo.to_owned(),
@@ -195,10 +200,35 @@ pub(super) async fn commit(State(api): State<Api>, uri: Uri) -> Result<Response>
         message: query.text("comment").to_owned(),
         changes: query.lines("changes"),
         no_pause: !query.flag_or("pause", true),
+        config: Some(image_config(given)?),
     };
     let mut containers = api.containers().await?;
     let image = containers.commit(request).await?.into_inner();
     Ok((StatusCode::CREATED, Json(json!({"Id": image.id}))).into_response())
+}
+
+/// Returns what of a container's configuration an image has too.
+fn image_config(config: ContainerConfig) -> Result<ImageConfig> {
+    Ok(ImageConfig {
+        user: config.user.unwrap_or_default(),
+        env: config.env.unwrap_or_default(),
+        entrypoint: config.entrypoint.unwrap_or_default(),
+        cmd: config.cmd.unwrap_or_default(),
+        working_dir: config.working_dir.unwrap_or_default(),
+        labels: config.labels.unwrap_or_default(),
+        exposed_ports: config.exposed_ports.unwrap_or_default(),
+        volumes: config.volumes.unwrap_or_default(),
+        stop_signal: config.stop_signal.unwrap_or_default(),
+        health_check: config
+            .healthcheck
+            .map(super::create::health_check)
+            .transpose()?,
+    })
+}
+
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz_commit(text: &[u8]) {
+    let _ = body::parse::<ContainerConfig>(text).map(image_config);
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! What changes a container.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use bollard_stubs::models::{ContainerCreateBody, ContainerUpdateBody, HostConfig};
 use http::{StatusCode, Uri};
 use serde_json::{Value, json};
 use tonic::Request;
+use wherry_docker::or_null;
 use wherry_proto::v1::container::Status;
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::{
@@ -19,22 +20,35 @@ use wherry_proto::v1::{
 
 use super::create;
 use crate::api::error::{ApiError, Result};
+use crate::api::images::check_platform;
 use crate::api::path::Name;
 use crate::api::query::Query;
-use crate::api::{Api, body};
+use crate::api::version::ApiVersion;
+use crate::api::{Api, body, history};
 
 /// How long a container has to stop, seconds; it waits for ever.
 const FOR_EVER: u32 = u32::MAX;
 
-pub(super) async fn create(State(api): State<Api>, uri: Uri, request: Body) -> Result<Response> {
-    let body: ContainerCreateBody = body::json(request).await?;
+pub(super) async fn create(
+    State(api): State<Api>,
+    Extension(version): Extension<ApiVersion>,
+    uri: Uri,
+    request: Body,
+) -> Result<Response> {
+    let mut body: ContainerCreateBody = body::json(request).await?;
+    history::container_of_client(&mut body, version);
     if body.image.as_deref().unwrap_or_default().is_empty() {
         return Err(ApiError::bad_request(
             "no image is named: Image must not be empty",
         ));
     }
     let folders = create::folders(&body);
-    let spec = create::spec(Query::of(&uri).text("name"), body)?;
+    let discarded = body.host_config.as_ref().map(create::warnings);
+    let query = Query::of(&uri);
+    let spec = create::spec(query.text("name"), body)?;
+    if version >= ApiVersion::minor(41) {
+        check_platform(&api, &spec.image, query.text("platform")).await?;
+    }
     api.guest().await?;
     api.translator().make_folders(&folders).await?;
     let request = CreateContainerRequest { spec: Some(spec) };
@@ -43,11 +57,22 @@ pub(super) async fn create(State(api): State<Api>, uri: Uri, request: Body) -> R
         .create(Request::new(request))
         .await?
         .into_inner();
-    let answer = json!({"Id": made.id, "Warnings": made.warnings});
+    let mut warnings = made.warnings;
+    warnings.extend(discarded.iter().flatten().map(|text| (*text).to_owned()));
+    let answer = json!({"Id": made.id, "Warnings": warnings});
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
-pub(super) async fn start(State(api): State<Api>, Name(name): Name) -> Result<StatusCode> {
+pub(super) async fn start(
+    State(api): State<Api>,
+    Name(name): Name,
+    uri: Uri,
+) -> Result<StatusCode> {
+    if !Query::of(&uri).text("checkpoint").is_empty() {
+        return Err(ApiError::bad_request(
+            "checkpoint is only supported in experimental mode, which Wherry has not",
+        ));
+    }
     let guest = api.guest().await?;
     let container = super::inspect(&guest, &name).await?;
     if container.status() == Status::Running {
@@ -140,17 +165,37 @@ pub(super) async fn rename(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Returns the rows and columns that a terminal is to have.
+///
+/// # Errors
+///
+/// 400 where one is no number, or left out.
+pub(in crate::api) fn size(query: &Query) -> Result<(u32, u32)> {
+    let side = |name: &str| {
+        query.number::<u32>(name)?.ok_or_else(|| {
+            ApiError::bad_request(format!("a terminal's size has h and w: {name} is missing"))
+        })
+    };
+    Ok((side("h")?, side("w")?))
+}
+
 pub(super) async fn resize(
     State(api): State<Api>,
     Name(container): Name,
     uri: Uri,
 ) -> Result<StatusCode> {
-    let query = Query::of(&uri);
+    let (rows, columns) = size(&Query::of(&uri))?;
+    let guest = api.guest().await?;
+    let found = super::inspect(&guest, &container).await?;
+    if found.status() == Status::Running && found.spec.is_some_and(|spec| !spec.terminal) {
+        // As Docker: nothing to do is no failure.
+        return Ok(StatusCode::OK);
+    }
     let request = ResizeRequest {
         container,
         exec: String::new(),
-        rows: query.number("h")?.unwrap_or_default(),
-        columns: query.number("w")?.unwrap_or_default(),
+        rows,
+        columns,
     };
     api.containers().await?.resize(request).await?;
     Ok(StatusCode::OK)
@@ -185,8 +230,9 @@ pub(super) async fn prune(State(api): State<Api>, uri: Uri) -> Result<Json<Value
         not_labels: filters.values("label!").to_vec(),
     };
     let pruned = api.containers().await?.prune(request).await?.into_inner();
+    let ids = or_null(pruned.ids);
     Ok(Json(
-        json!({"ContainersDeleted": pruned.ids, "SpaceReclaimed": pruned.reclaimed}),
+        json!({"ContainersDeleted": ids, "SpaceReclaimed": pruned.reclaimed}),
     ))
 }
 
@@ -211,7 +257,7 @@ pub(super) async fn update(
     };
     let mut containers = api.containers().await?;
     let updated = containers.update(request).await?.into_inner();
-    Ok(Json(json!({"Warnings": updated.warnings})))
+    Ok(Json(json!({"Warnings": or_null(updated.warnings)})))
 }
 
 /// Returns the limits of an update as a container's configuration has them.

@@ -1,11 +1,12 @@
 //! What containers are: the list, inspect, processes and changes.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::time::SystemTime;
 
-use axum::Json;
 use axum::extract::State;
-use http::Uri;
+use axum::{Extension, Json};
+use http::{StatusCode, Uri};
 use regex::{Regex, RegexBuilder};
 use serde_json::{Value, json};
 use tonic::transport::Channel;
@@ -14,13 +15,15 @@ use wherry_proto::v1::container::Status;
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::file_change::Kind;
 use wherry_proto::v1::{
-    Container, ContainerSize, DiffRequest, ListContainersRequest, SizesRequest, TopRequest,
+    Container, ContainerSize, DiffRequest, ListContainersRequest, ListNetworksRequest,
+    SizesRequest, TopRequest,
 };
 
-use crate::api::Api;
-use crate::api::error::Result;
+use crate::api::error::{ApiError, Result};
 use crate::api::path::Name;
 use crate::api::query::{Filters, Query};
+use crate::api::version::ApiVersion;
+use crate::api::{Api, history};
 
 /// The most memory that a filter's regular expression may take, bytes.
 const REGEX_SIZE: usize = 1 << 20;
@@ -47,6 +50,7 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Value>
     let query = Query::of(&uri);
     let filters = query.filters()?;
     filters.only(&FILTERS)?;
+    check(&filters)?;
     let limit = query
         .number::<i64>("limit")?
         .and_then(|limit| usize::try_from(limit).ok());
@@ -62,14 +66,20 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Value>
         .into_inner();
     let mut containers = listed.containers;
     containers.sort_by_key(|container| std::cmp::Reverse(created_ns(container)));
-    let bound = |key: &str| {
-        let name = filters.values(key).first()?;
-        containers
-            .iter()
-            .find(|container| is_called(container, name))
-            .map(created_ns)
+    let bound = |key: &str| -> Result<Option<i128>> {
+        let Some(name) = filters.values(key).first() else {
+            return Ok(None);
+        };
+        let mut all = containers.iter();
+        match all.find(|container| is_called(container, name)) {
+            Some(container) => Ok(Some(created_ns(container))),
+            None => Err(ApiError::new(
+                StatusCode::NOT_FOUND,
+                format!("No such container: {name}"),
+            )),
+        }
     };
-    let (before, since) = (bound("before"), bound("since"));
+    let (before, since) = (bound("before")?, bound("since")?);
     let now = SystemTime::now();
     let chosen: Vec<&Container> = containers
         .iter()
@@ -85,14 +95,95 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<Json<Value>
     } else {
         HashMap::new()
     };
+    let networks = networks_of_ended(&api, &chosen).await?;
     let rows = chosen.into_iter().map(|container| {
         let mut row = shape::summary(container, now);
+        tell_networks(&mut row, container, &networks);
         if let Some(size) = sizes.get(&container.id) {
             add_size(&mut row, size);
+            // A list has no figures that are 0, where an inspect has.
+            wherry_docker::omit_zero(&mut row, &["SizeRw", "SizeRootFs"]);
         }
         row
     });
     Ok(Json(rows.collect()))
+}
+
+/// Refuses values of filters that mean nothing.
+fn check(filters: &Filters) -> Result<()> {
+    filters.one_of(
+        "status",
+        &[
+            "created",
+            "running",
+            "paused",
+            "restarting",
+            "removing",
+            "exited",
+            "dead",
+        ],
+    )?;
+    filters.one_of("health", &["none", "starting", "healthy", "unhealthy"])?;
+    filters.flag("is-task")?;
+    if let Some(code) = filters
+        .values("exited")
+        .iter()
+        .find(|code| code.parse::<i64>().is_err())
+    {
+        return Err(ApiError::bad_request(format!(
+            "invalid filter 'exited={code}': it is no number"
+        )));
+    }
+    for key in ["expose", "publish"] {
+        for port in filters.values(key) {
+            if ports(port).is_none() {
+                return Err(ApiError::bad_request(format!(
+                    "invalid filter '{key}={port}': it is no port, 80, 80/udp or 80-90"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads a port or several of one protocol: `80`, `80/udp`, `80-90`.
+fn ports(text: &str) -> Option<(RangeInclusive<u16>, &str)> {
+    let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    Some((first.parse().ok()?..=last.parse().ok()?, protocol))
+}
+
+/// Returns the ids of networks by their names, where one of the containers does not
+/// run: those that do tell the ids themselves.
+async fn networks_of_ended(
+    api: &Api,
+    containers: &[&Container],
+) -> Result<HashMap<String, String>> {
+    if containers.iter().all(|container| !ended(container)) {
+        return Ok(HashMap::new());
+    }
+    let listed = api.networks().await?.list(ListNetworksRequest {}).await?;
+    let networks = listed.into_inner().networks.into_iter();
+    Ok(networks.map(|network| (network.name, network.id)).collect())
+}
+
+fn ended(container: &Container) -> bool {
+    container.started.is_some() && !shape::is_running(container)
+}
+
+/// Tells on which networks a container was that ended: Compose compares them with
+/// those that it wants.
+fn tell_networks(value: &mut Value, container: &Container, ids: &HashMap<String, String>) {
+    if !ended(container) {
+        return;
+    }
+    if let Value::Object(places) = &mut value["NetworkSettings"]["Networks"] {
+        for (name, place) in places {
+            if let Some(id) = ids.get(name) {
+                place["NetworkID"] = id.as_str().into();
+            }
+        }
+    }
 }
 
 /// Asks how much containers have written; returns it by their ids.
@@ -165,30 +256,37 @@ fn matches(container: &Container, filters: &Filters) -> bool {
             })
         })
         && any("publish", &|port| {
-            let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-            container.ports.iter().any(|binding| {
-                binding.host_port.to_string() == number && binding.protocol == protocol
+            ports(port).is_some_and(|(numbers, protocol)| {
+                container.ports.iter().any(|binding| {
+                    let within = |port: u16| numbers.contains(&port);
+                    binding.protocol == protocol
+                        && u16::try_from(binding.host_port).is_ok_and(within)
+                })
             })
         })
         && any("expose", &|port| {
-            let wanted = if port.contains('/') {
-                port.to_owned()
-            } else {
-                format!("{port}/tcp")
-            };
-            shape::exposed_ports(container).contains(&wanted)
+            ports(port).is_some_and(|(mut numbers, protocol)| {
+                let exposed = shape::exposed_ports(container);
+                numbers.any(|number| exposed.contains(&format!("{number}/{protocol}")))
+            })
         })
+        // Tasks are a swarm's.
+        && any("is-task", &|flag| !matches!(flag, "1" | "true"))
         && filters.matches_labels(|key| labels.get(key))
 }
 
 pub(super) async fn inspect(
     State(api): State<Api>,
+    Extension(version): Extension<ApiVersion>,
     Name(name): Name,
     uri: Uri,
 ) -> Result<Json<Value>> {
     let guest = api.guest().await?;
     let container = super::inspect(&guest, &name).await?;
     let mut value = shape::inspect(&container);
+    history::container(&mut value, version);
+    let networks = networks_of_ended(&api, &[&container]).await?;
+    tell_networks(&mut value, &container, &networks);
     if Query::of(&uri).flag("size") {
         let sizes = sizes(guest, vec![container.id]).await?;
         sizes.values().for_each(|size| add_size(&mut value, size));

@@ -4,9 +4,11 @@ mod archive;
 mod create;
 mod life;
 mod list;
+mod stats;
 mod streams;
 
 pub(super) use archive::{send, tar};
+pub(super) use life::size;
 pub(super) use streams::{json_stream, line};
 
 use axum::Router;
@@ -37,9 +39,9 @@ pub(super) fn routes() -> Router<Api> {
         .route(&one("/resize"), post(life::resize))
         .route(&one("/wait"), post(streams::wait))
         .route(&one("/attach"), post(streams::attach))
-        .route(&one("/attach/ws"), get(streams::no_web_socket))
+        .route(&one("/attach/ws"), get(streams::attach_web_socket))
         .route(&one("/logs"), get(streams::logs))
-        .route(&one("/stats"), get(streams::stats))
+        .route(&one("/stats"), get(stats::stats))
         .route(&one("/top"), get(list::top))
         .route(&one("/changes"), get(list::changes))
         .route(&one("/export"), get(archive::export))
@@ -64,5 +66,11 @@ async fn inspect(guest: &Channel, name: &str) -> Result<Container> {
 #[cfg(any(test, fuzzing))]
 pub(super) fn fuzz_create(body: bollard_stubs::models::ContainerCreateBody) {
     let _ = create::folders(&body);
+    let _ = body.host_config.as_ref().map(create::warnings);
     let _ = create::spec("x", body);
+}
+
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz_commit(body: &[u8]) {
+    archive::fuzz_commit(body);
 }

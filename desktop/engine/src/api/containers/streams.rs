@@ -1,34 +1,30 @@
-//! What of a container comes in streams: attach, logs, stats, and the wait for its
-//! end.
+//! What of a container comes in streams: attach, logs, and the wait for its end.
 
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream as streams};
+use http::header;
 use http::request::Parts;
-use http::{Uri, header};
 use hyper::upgrade::OnUpgrade;
 use serde_json::{Value, json};
-use tonic::transport::Channel;
+use wherry_client::BulkStream;
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::wait_container_request::Condition;
-use wherry_proto::v1::{
-    AttachStream, ContainerStats, LogsStream, StatsRequest, WaitContainerRequest,
-};
+use wherry_proto::v1::{AttachStream, LogsStream, WaitContainerRequest};
 
-use crate::api::Api;
 use crate::api::error::{ApiError, Result};
 use crate::api::path::Name;
 use crate::api::query::Query;
 use crate::api::stream::{self, Client, Form, Wanted};
 use crate::api::version::ApiVersion;
-
-/// How long is between two figures of `stats`, as Docker's are.
-const STATS_PERIOD: Duration = Duration::from_secs(1);
+use crate::api::{Api, detach_keys, web_socket};
 
 pub(super) async fn attach(
     State(api): State<Api>,
@@ -38,6 +34,7 @@ pub(super) async fn attach(
     let (mut parts, body) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let query = Query::of(&parts.uri);
+    detach_keys::check(query.text("detachKeys"))?;
     let follow = query.flag("stream");
     let wanted = Wanted {
         stdin: query.flag("stdin") && follow,
@@ -46,9 +43,17 @@ pub(super) async fn attach(
     };
     let container = super::inspect(&api.guest().await?, &name).await?;
     let form = Form::of(container.spec.as_ref().is_some_and(|spec| spec.terminal));
-    let purpose = if follow {
+    let stream = open(&api, container.id, wanted, &query).await?;
+    let client = Client::of(&parts, upgrade, body);
+    stream::answer(stream, wanted, form, client, None)
+}
+
+/// Opens the streams of a container as a query asks for them: as they come, or what
+/// was logged so far.
+async fn open(api: &Api, container: String, wanted: Wanted, query: &Query) -> Result<BulkStream> {
+    let purpose = if query.flag("stream") {
         Purpose::Attach(AttachStream {
-            container: container.id,
+            container,
             stdin: wanted.stdin,
             stdout: wanted.stdout,
             stderr: wanted.stderr,
@@ -56,21 +61,36 @@ pub(super) async fn attach(
         })
     } else {
         Purpose::Logs(LogsStream {
-            container: container.id,
+            container,
             stdout: wanted.stdout,
             stderr: wanted.stderr,
             ..LogsStream::default()
         })
     };
-    let stream = api.open(purpose).await?;
-    let client = Client::of(&parts, upgrade, body);
-    stream::answer(stream, wanted, form, client, None)
+    api.open(purpose).await
 }
 
-pub(super) async fn no_web_socket() -> ApiError {
-    ApiError::not_implemented(
-        "attaching over a WebSocket is not supported by Wherry: use POST …/attach",
-    )
+/// `GET …/attach/ws`: as [`attach`], over a WebSocket.
+pub(super) async fn attach_web_socket(
+    State(api): State<Api>,
+    Name(name): Name,
+    parts: Parts,
+    upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response> {
+    let upgrade = upgrade.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let version = ApiVersion::of(&parts);
+    let query = Query::of(&parts.uri);
+    // Before 1.42 everything was attached to, whatever was asked for.
+    let asked = |stream: &str| version < ApiVersion::minor(42) || query.flag(stream);
+    let wanted = Wanted {
+        stdin: asked("stdin") && query.flag("stream"),
+        stdout: asked("stdout"),
+        stderr: asked("stderr"),
+    };
+    let container = super::inspect(&api.guest().await?, &name).await?;
+    let stream = open(&api, container.id, wanted, &query).await?;
+    let text = version < ApiVersion::minor(28);
+    Ok(web_socket::answer(upgrade, stream, wanted, text))
 }
 
 pub(super) async fn logs(
@@ -108,8 +128,13 @@ pub(super) async fn logs(
     stream::answer_output(api.open(purpose).await?, form, version)
 }
 
-pub(super) async fn wait(State(api): State<Api>, Name(name): Name, uri: Uri) -> Result<Response> {
-    let condition = match Query::of(&uri).text("condition") {
+pub(super) async fn wait(
+    State(api): State<Api>,
+    Name(name): Name,
+    parts: Parts,
+) -> Result<Response> {
+    let condition = match Query::of(&parts.uri).text("condition") {
+        _ if ApiVersion::of(&parts) < ApiVersion::minor(30) => Condition::NotRunning,
         "" | "not-running" => Condition::NotRunning,
         "next-exit" => Condition::NextExit,
         "removed" => Condition::Removed,
@@ -159,102 +184,4 @@ pub(in crate::api) fn json_stream(
         .header(header::CONTENT_TYPE, "application/json")
         .body(body)
         .map_err(ApiError::internal)
-}
-
-pub(super) async fn stats(State(api): State<Api>, Name(name): Name, uri: Uri) -> Result<Response> {
-    let query = Query::of(&uri);
-    let follow = query.flag_or("stream", true);
-    let guest = api.guest().await?;
-    let first = read_stats(guest.clone(), name.clone()).await?;
-    if !follow && query.flag("one-shot") {
-        let figures = stats_json(None, &first);
-        return json_stream(streams::once(async move { line(&figures) }));
-    }
-    // As Docker: the first of a stream has nothing before it; the only one has.
-    let state = if follow {
-        (None, Some(first))
-    } else {
-        (Some(first), None)
-    };
-    let figures = streams::unfold(state, move |(before, ready)| {
-        let (guest, name) = (guest.clone(), name.clone());
-        async move {
-            let now = match ready {
-                Some(ready) => ready,
-                None => {
-                    tokio::time::sleep(STATS_PERIOD).await;
-                    read_stats(guest, name).await.ok()?
-                }
-            };
-            Some((line(&stats_json(before.as_ref(), &now)), (Some(now), None)))
-        }
-    });
-    if follow {
-        json_stream(figures)
-    } else {
-        json_stream(figures.take(1))
-    }
-}
-
-async fn read_stats(guest: Channel, name: String) -> Result<ContainerStats> {
-    let request = StatsRequest {
-        containers: vec![name],
-        all: false,
-    };
-    let answer = ContainersClient::new(guest)
-        .stats(request)
-        .await?
-        .into_inner();
-    let stats = answer.stats.into_iter().next();
-    stats.ok_or_else(|| ApiError::internal("the guest answers with no figures"))
-}
-
-fn stats_json(before: Option<&ContainerStats>, now: &ContainerStats) -> Value {
-    let time = |stats: Option<&ContainerStats>| {
-        let since = stats
-            .and_then(|stats| u64::try_from(stats.time_ns).ok())
-            .map(Duration::from_nanos);
-        match since {
-            Some(since) => {
-                humantime::format_rfc3339_nanos(std::time::UNIX_EPOCH + since).to_string()
-            }
-            None => "0001-01-01T00:00:00Z".to_owned(),
-        }
-    };
-    let cpu = |stats: &ContainerStats| {
-        json!({
-            "cpu_usage": {
-                "total_usage": stats.cpu_ns, "usage_in_kernelmode": 0, "usage_in_usermode": stats.cpu_ns,
-            },
-            // The processors' time, of which the container had a part.
-            "system_cpu_usage": u64::try_from(stats.time_ns).unwrap_or(0).saturating_mul(stats.processors.into()),
-            "online_cpus": stats.processors,
-            "throttling_data": {"periods": 0, "throttled_periods": 0, "throttled_time": 0},
-        })
-    };
-    let none = ContainerStats::default();
-    json!({
-        "id": now.id,
-        "name": format!("/{}", now.name),
-        "read": time(Some(now)),
-        "preread": time(before),
-        "num_procs": 0,
-        "storage_stats": {},
-        "pids_stats": {"current": now.pids},
-        "cpu_stats": cpu(now),
-        "precpu_stats": cpu(before.unwrap_or(&none)),
-        "memory_stats": {"usage": now.memory, "limit": now.memory_limit, "stats": {}},
-        "blkio_stats": {
-            "io_service_bytes_recursive": [
-                {"major": 0, "minor": 0, "op": "read", "value": now.block_read},
-                {"major": 0, "minor": 0, "op": "write", "value": now.block_written},
-            ],
-        },
-        "networks": {
-            "eth0": {
-                "rx_bytes": now.network_received, "rx_packets": 0, "rx_errors": 0, "rx_dropped": 0,
-                "tx_bytes": now.network_sent, "tx_packets": 0, "tx_errors": 0, "tx_dropped": 0,
-            },
-        },
-    })
 }

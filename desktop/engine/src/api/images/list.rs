@@ -8,16 +8,17 @@ use serde_json::{Value, json};
 use wherry_docker::reference::{familiar, split_tag};
 use wherry_docker::{image as shape, pattern};
 use wherry_proto::v1::{
-    DiskUsageRequest, Image, ImageHistoryRequest, InspectImageRequest, ListImagesRequest,
-    PruneImagesRequest, RemoveImageRequest, SearchImagesRequest, TagImageRequest,
+    DiskUsageRequest, Image, ImageHistoryRequest, InspectImageRequest, ListContainersRequest,
+    ListImagesRequest, PruneImagesRequest, RemoveImageRequest, SearchImagesRequest,
+    TagImageRequest,
 };
 
-use super::access;
-use crate::api::Api;
+use super::{access, platform};
 use crate::api::error::{ApiError, Result};
 use crate::api::path::Name;
 use crate::api::query::{Filters, Query};
 use crate::api::version::ApiVersion;
+use crate::api::{Api, history};
 
 /// What `docker search` shows where no number is asked for.
 const SEARCH: u32 = 25;
@@ -38,6 +39,7 @@ pub(super) async fn list(State(api): State<Api>, parts: Parts) -> Result<Json<Va
         "since",
         "until",
     ])?;
+    filters.flag("dangling")?;
     let mut listed = api
         .images()
         .await?
@@ -60,11 +62,27 @@ pub(super) async fn list(State(api): State<Api>, parts: Parts) -> Result<Json<Va
         }
         false => Vec::new(),
     };
+    // The images that containers were made of, each as often.
+    let containers: Vec<String> = if version >= ApiVersion::minor(51) {
+        let request = ListContainersRequest { all: true };
+        let listed = api.containers().await?.list(request).await?.into_inner();
+        listed
+            .containers
+            .into_iter()
+            .map(|one| one.image_id)
+            .collect()
+    } else {
+        Vec::new()
+    };
     let patterns = filters.values("reference");
     let rows = listed.iter_mut().filter_map(|image| {
         if !patterns.is_empty() {
             let is_wanted = |tag: &String| patterns.iter().any(|pattern| is_like(tag, pattern));
             image.tags.retain(is_wanted);
+            image.digests.retain(|digest| {
+                let name = digest.split('@').next().unwrap_or(digest);
+                patterns.iter().any(|pattern| is_like(name, pattern))
+            });
             if image.tags.is_empty() {
                 return None;
             }
@@ -79,9 +97,8 @@ pub(super) async fn list(State(api): State<Api>, parts: Parts) -> Result<Json<Va
         if let Some(usage) = usage.iter().find(of_this) {
             row["SharedSize"] = image.size.saturating_sub(usage.unique).into();
         }
-        if version < ApiVersion::minor(44) {
-            row["VirtualSize"] = image.size.into();
-        }
+        let of_this = containers.iter().filter(|of| *of == &image.id).count();
+        history::image_row(&mut row, of_this, version);
         Some(row)
     });
     Ok(Json(rows.collect()))
@@ -140,7 +157,7 @@ fn is_like(tag: &str, pattern: &str) -> bool {
     })
 }
 
-async fn find(api: &Api, name: String) -> Result<Image> {
+pub(super) async fn find(api: &Api, name: String) -> Result<Image> {
     Ok(api
         .images()
         .await?
@@ -157,19 +174,17 @@ pub(super) async fn inspect(api: Api, name: String, parts: &Parts) -> Result<Jso
             "conflicting options: manifests and platform options cannot both be set",
         ));
     }
-    let image = find(&api, name).await?;
+    let image = find(&api, name.clone()).await?;
+    if version >= ApiVersion::minor(49) {
+        platform::check(&image, &name, query.text("platform"))?;
+    }
     let mut value = shape::inspect(&image);
-    if version < ApiVersion::minor(44) {
-        value["VirtualSize"] = image.size.into();
-    }
-    if version < ApiVersion::minor(45) {
-        value["Container"] = "".into();
-        value["ContainerConfig"] = Value::Null;
-    }
+    history::image(&mut value, version);
     Ok(Json(value))
 }
 
-pub(super) async fn history(api: Api, name: String) -> Result<Json<Value>> {
+pub(super) async fn steps(api: Api, name: String, parts: &Parts) -> Result<Json<Value>> {
+    platform::of_request(&api, &name, parts, ApiVersion::minor(48)).await?;
     let request = ImageHistoryRequest { name };
     let steps = api
         .images()
@@ -196,7 +211,8 @@ pub(super) async fn tag(api: Api, image: &str, uri: &Uri) -> Result<StatusCode> 
     let query = Query::of(uri);
     let name = match (query.text("repo"), query.text("tag")) {
         (repository, "") => repository.to_owned(),
-        (repository, tag) => format!("{repository}:{tag}"),
+        // A tag of its own counts before one that the name has.
+        (repository, tag) => format!("{}:{tag}", split_tag(repository).0),
     };
     let request = TagImageRequest {
         image: image.to_owned(),
@@ -231,7 +247,7 @@ pub(super) async fn prune(State(api): State<Api>, uri: Uri) -> Result<Json<Value
     let filters = Query::of(&uri).filters()?;
     filters.only(&["dangling", "label", "label!", "until"])?;
     let request = PruneImagesRequest {
-        all: filters.values("dangling").iter().any(|flag| !is_true(flag)),
+        all: filters.flag("dangling")? == Some(false),
         labels: filters.values("label").to_vec(),
         without_labels: filters.values("label!").to_vec(),
         until_ns: filters.until_ns()?,

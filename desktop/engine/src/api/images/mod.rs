@@ -3,10 +3,13 @@
 
 mod access;
 mod archive;
+mod distribution;
 mod list;
+mod platform;
 mod transfer;
 
 pub(super) use access::login;
+pub(super) use platform::of_image as check_platform;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -18,6 +21,7 @@ use super::Api;
 use super::error::{ApiError, Result};
 use super::path::Name;
 use super::unknown;
+use super::version::ApiVersion;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -31,7 +35,7 @@ pub(super) fn routes() -> Router<Api> {
             "/images/{*rest}",
             get(read).post(write).delete(list::remove),
         )
-        .route("/distribution/{*rest}", get(distribution))
+        .route("/distribution/{*rest}", get(distribution::inspect))
 }
 
 #[cfg(any(test, fuzzing))]
@@ -39,6 +43,7 @@ pub(super) fn fuzz_headers(text: &[u8]) {
     access::fuzz(text);
     if let Ok(text) = std::str::from_utf8(text) {
         transfer::fuzz(text);
+        platform::fuzz(text);
     }
 }
 
@@ -53,15 +58,21 @@ async fn read(State(api): State<Api>, Name(rest): Name, parts: Parts) -> Result<
         (image, "json") => Ok(list::inspect(api, name(image), &parts)
             .await?
             .into_response()),
-        (image, "history") => Ok(list::history(api, name(image)).await?.into_response()),
-        (image, "get") => archive::save(&api, vec![name(image)]).await,
+        (image, "history") => Ok(list::steps(api, name(image), &parts).await?.into_response()),
+        (image, "get") => {
+            platform::of_request(&api, image, &parts, ApiVersion::minor(48)).await?;
+            archive::save(&api, vec![name(image)]).await
+        }
         _ => Err(unknown().await),
     }
 }
 
 async fn write(State(api): State<Api>, Name(rest): Name, parts: Parts) -> Result<Response> {
     match verb(&rest) {
-        (image, "push") => transfer::push(api, image, &parts).await,
+        (image, "push") => {
+            platform::of_request(&api, image, &parts, ApiVersion::minor(46)).await?;
+            transfer::push(api, image, &parts).await
+        }
         (image, "tag") => list::tag(api, image, &parts.uri)
             .await
             .map(IntoResponse::into_response),
@@ -82,14 +93,5 @@ async fn create(State(api): State<Api>, request: Request) -> Result<Response> {
             "Wherry imports no archive from an address: fetch it and send it as the request's body, with fromSrc=-",
         )),
         _ => transfer::pull(api, &query, &parts.headers).await,
-    }
-}
-
-async fn distribution(Name(rest): Name) -> ApiError {
-    match verb(&rest) {
-        (image, "json") => ApiError::not_implemented(format!(
-            "Wherry does not ask registries for manifests without pulling: pull {image} and inspect it"
-        )),
-        _ => unknown().await,
     }
 }

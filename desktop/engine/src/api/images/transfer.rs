@@ -225,7 +225,7 @@ impl Transfer {
         (first && self.direction == Direction::Pull).then(|| {
             let full = normalised(name);
             let (repository, subject) = match name.split_once('@') {
-                Some((repository, digest)) => (normalised(repository), digest.to_owned()),
+                Some((repository, _)) => (normalised(repository), name.to_owned()),
                 None => (full.clone(), split_tag(&full).1.to_owned()),
             };
             let path = split_tag(&repository).0;

@@ -9,8 +9,9 @@ use tonic::{Request, Response, Status};
 use wherry_client::{GuestImage, Home};
 use wherry_proto::v1::system_server::{System, SystemServer};
 use wherry_proto::v1::{
-    CheckRequest, CheckResponse, DiskUsageRequest, DiskUsageResponse, Event, EventsRequest,
-    InfoRequest, PowerOffRequest, PowerOffResponse, SetClockRequest, SetClockResponse,
+    CheckRequest, CheckResponse, DiskUsageRequest, DiskUsageResponse, EngineConnection, Event,
+    EventsRequest, InfoRequest, PowerOffRequest, PowerOffResponse, SetClockRequest,
+    SetClockResponse, WatchEngineConnectionsRequest,
 };
 
 use super::*;
@@ -50,6 +51,16 @@ impl System for Answers {
         &self,
         _: Request<DiskUsageRequest>,
     ) -> Result<Response<DiskUsageResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    type WatchEngineConnectionsStream =
+        Pin<Box<dyn Stream<Item = Result<EngineConnection, Status>> + Send>>;
+
+    async fn watch_engine_connections(
+        &self,
+        _: Request<WatchEngineConnectionsRequest>,
+    ) -> Result<Response<Self::WatchEngineConnectionsStream>, Status> {
         Err(Status::unimplemented(""))
     }
 

@@ -64,6 +64,7 @@ impl Ports {
     }
 
     fn mend(&self) {
+        let _carrier = self.carrier.enter();
         for (container, published) in self.lock().iter_mut() {
             for port in &mut published.open {
                 let number = port.wish().container_port;

@@ -6,12 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wherry_proto::STREAM_PORT;
 use wherry_proto::v1::{PortStream, PublishRequest, PublishResponse, PublishedPort};
 
 use super::bind::{Wish, bind};
+use super::carrier;
 use super::error::PortError;
 use super::open::OpenPort;
 use super::udp::Budget;
@@ -45,6 +47,8 @@ pub(in crate::machine) struct Ports {
     pub(super) published: Mutex<HashMap<String, Published>>,
     budget: Budget,
     pub(super) woken: Notify,
+    /// Where connections are carried.
+    pub(super) carrier: Handle,
     end: CancellationToken,
     _end: DropGuard,
 }
@@ -81,7 +85,7 @@ impl Published {
 }
 
 impl Ports {
-    /// `address` is where ports listen that name none.
+    /// `address` is where ports listen that name none. To be called in a runtime.
     pub(in crate::machine) fn new(vm: &Arc<dyn Vm>, address: IpAddr) -> Self {
         // Weak, so that a connection does not keep the VM.
         let vm = Arc::downgrade(vm);
@@ -94,7 +98,12 @@ impl Ports {
 
     pub(super) fn with(dial: Dial, address: IpAddr) -> Self {
         let end = CancellationToken::new();
+        let carrier = carrier::start(end.clone()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "ports have no thread of their own");
+            Handle::current()
+        });
         Self {
+            carrier,
             dial,
             address,
             published: Mutex::default(),
@@ -178,7 +187,9 @@ impl Ports {
             .into_iter()
             .map(|wish| (self.route(container, &wish), wish))
             .collect();
+        let carrier = self.carrier.clone();
         let bound = tokio::task::spawn_blocking(move || {
+            let _carrier = carrier.enter();
             let (mut open, mut failures) = (Vec::with_capacity(routes.len()), Vec::new());
             for (route, wish) in routes {
                 match bind(wish, address) {

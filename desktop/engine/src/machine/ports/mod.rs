@@ -2,6 +2,7 @@
 //! agent, which connects inside the container's network.
 
 mod bind;
+mod carrier;
 mod check;
 mod error;
 mod listeners;

@@ -1,6 +1,10 @@
 //! TCP connections as bulk streams.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -16,8 +20,15 @@ use wherry_proto::v1::{PortStream, StreamHeader, stream_header::Purpose};
 use super::listeners::{Dial, Route};
 use crate::vm::GuestStream;
 
-/// Bytes taken from a client at a time.
-const FROM_CLIENT: usize = 64 * 1024;
+/// Bytes of a frame with its header, as many as are taken from a client at a time:
+/// the guest wakes for whole frames.
+const FROM_CLIENT: usize = 256 * 1024;
+
+thread_local! {
+    /// One for each thread and not for each connection: nothing stays in it while a
+    /// connection waits.
+    static FRAME: RefCell<Box<[u8]>> = RefCell::new(vec![0; FROM_CLIENT].into_boxed_slice());
+}
 
 /// Bytes taken from the guest at a time.
 const FROM_GUEST: usize = 128 * 1024;
@@ -146,19 +157,44 @@ async fn client_to_guest(
     client: &TcpStream,
     mut guest: impl AsyncWrite + Unpin,
 ) -> Result<(), PortStreamError> {
-    // The frame's header goes before the bytes, so that both are one write.
-    let mut buffer = vec![0; HEADER_LENGTH + FROM_CLIENT];
     loop {
-        let count = read_some(client, &mut buffer[HEADER_LENGTH..]).await?;
-        if count == 0 {
-            guest.write_all(&encode_header(Kind::End, 0)).await?;
-            guest.shutdown().await?;
-            return Ok(());
+        client.readable().await?;
+        // What the stream does not take at once waits in a buffer of its own.
+        let waiting = poll_fn(|context| Poll::Ready(pass_on(client, &mut guest, context))).await?;
+        match waiting {
+            Some(waiting) => guest.write_all(&waiting).await?,
+            None => {
+                guest.write_all(&encode_header(Kind::End, 0)).await?;
+                guest.shutdown().await?;
+                return Ok(());
+            }
         }
-        // At most FROM_CLIENT, which is below a frame's limit.
-        buffer[..HEADER_LENGTH].copy_from_slice(&encode_header(Kind::Data, count as u32));
-        guest.write_all(&buffer[..HEADER_LENGTH + count]).await?;
     }
+}
+
+/// Writes what the client has sent as a frame. Returns what of that is still to be
+/// written, nothing if the client has ended.
+fn pass_on(
+    client: &TcpStream,
+    guest: &mut (impl AsyncWrite + Unpin),
+    context: &mut Context<'_>,
+) -> io::Result<Option<Vec<u8>>> {
+    FRAME.with_borrow_mut(|buffer| {
+        // The header goes before the bytes, so that both are one write.
+        let count = match client.try_read(&mut buffer[HEADER_LENGTH..]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Some(Vec::new())),
+            Ok(0) => return Ok(None),
+            read => read?,
+        };
+        // Less than a frame's limit.
+        buffer[..HEADER_LENGTH].copy_from_slice(&encode_header(Kind::Data, count as u32));
+        let frame = &buffer[..HEADER_LENGTH + count];
+        let written = match Pin::new(guest).poll_write(context, frame) {
+            Poll::Ready(written) => written?,
+            Poll::Pending => 0,
+        };
+        Ok(Some(frame[written..].to_vec()))
+    })
 }
 
 async fn guest_to_client(
@@ -199,17 +235,7 @@ fn cut_off(error: io::Error) -> PortStreamError {
     }
 }
 
-// A `&TcpStream` reads and writes without the lock that splitting it would take.
-
-async fn read_some(client: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        client.readable().await?;
-        match client.try_read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return result,
-        }
-    }
-}
+// A `&TcpStream` writes without the lock that splitting it would take.
 
 async fn write_all(client: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {

@@ -1,9 +1,10 @@
 //! What a description allows a container.
 
 use bollard_stubs::models::{
-    DeviceMapping, HealthConfig, HostConfig, RestartPolicy, ThrottleDevice as ApiThrottle,
+    DeviceMapping, HealthConfig, HostConfig, ResourcesBlkioWeightDevice, RestartPolicy,
+    ThrottleDevice as ApiThrottle,
 };
-use wherry_proto::v1::{Device, HealthCheck, Resources, ThrottleDevice};
+use wherry_proto::v1::{Device, HealthCheck, Resources, ThrottleDevice, WeightDevice};
 
 use crate::api::error::{ApiError, Result};
 
@@ -29,11 +30,24 @@ pub(in crate::api::containers) fn resources(host: &HostConfig) -> Result<Resourc
         cpu_period: unsigned("CpuPeriod", host.cpu_period)?,
         cpu_quota: host.cpu_quota.unwrap_or_default(),
         blkio_weight: host.blkio_weight.unwrap_or_default().into(),
+        blkio_weight_devices: weights(host.blkio_weight_device.as_ref())?,
         device_read_bps: throttles(host.blkio_device_read_bps.as_ref())?,
         device_write_bps: throttles(host.blkio_device_write_bps.as_ref())?,
         device_read_iops: throttles(host.blkio_device_read_iops.as_ref())?,
         device_write_iops: throttles(host.blkio_device_write_iops.as_ref())?,
     })
+}
+
+fn weights(devices: Option<&Vec<ResourcesBlkioWeightDevice>>) -> Result<Vec<WeightDevice>> {
+    let weight = |device: &ResourcesBlkioWeightDevice| {
+        let weight = device.weight.unwrap_or_default();
+        Ok(WeightDevice {
+            path: device.path.clone().unwrap_or_default(),
+            weight: u32::try_from(weight)
+                .map_err(|_| ApiError::bad_request(format!("Weight {weight} is out of range")))?,
+        })
+    };
+    devices.into_iter().flatten().map(weight).collect()
 }
 
 fn throttles(devices: Option<&Vec<ApiThrottle>>) -> Result<Vec<ThrottleDevice>> {
@@ -72,7 +86,7 @@ pub(in crate::api::containers) fn restart(policy: Option<&RestartPolicy>) -> Res
     ))
 }
 
-pub(super) fn health_check(check: HealthConfig) -> Result<HealthCheck> {
+pub(in crate::api::containers) fn health_check(check: HealthConfig) -> Result<HealthCheck> {
     Ok(HealthCheck {
         test: check.test.unwrap_or_default(),
         interval_ns: unsigned("Interval", check.interval)?,

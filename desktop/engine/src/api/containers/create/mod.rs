@@ -6,12 +6,16 @@ mod mounts;
 use std::collections::HashMap;
 
 use bollard_stubs::models::{ContainerCreateBody, EndpointSettings, HostConfig, PortMap};
-use wherry_proto::v1::{ContainerSpec, LogConfig, NetworkAttachment, PortBinding, Ulimit};
+use serde_json::{Value, json};
+use wherry_proto::v1::{
+    ContainerSpec, LogConfig, NetworkAttachment, PathList, PortBinding, Ulimit,
+};
 
 use crate::api::body;
 use crate::api::error::{ApiError, Result};
 use crate::api::networks::attachment;
-use limits::{device, health_check, number, unsigned};
+pub(super) use limits::health_check;
+use limits::{device, number, unsigned};
 
 pub(super) use limits::{resources, restart};
 pub(super) use mounts::folders;
@@ -22,6 +26,7 @@ pub(super) use mounts::folders;
 ///
 /// 400 for values out of their range, 501 for what this engine does not have.
 pub(super) fn spec(name: &str, body: ContainerCreateBody) -> Result<ContainerSpec> {
+    let docker = given(&body);
     let host = body.host_config.unwrap_or_default();
     refuse_what_is_missing(&host)?;
     let mounts = mounts::all(&host, body.volumes.unwrap_or_default())?;
@@ -118,7 +123,27 @@ pub(super) fn spec(name: &str, body: ContainerCreateBody) -> Result<ContainerSpe
         networks,
         dns_search: host.dns_search.unwrap_or_default(),
         dns_options: host.dns_options.unwrap_or_default(),
+        masked_paths: host.masked_paths.map(|paths| PathList { paths }),
+        readonly_paths: host.readonly_paths.map(|paths| PathList { paths }),
+        docker,
     })
+}
+
+/// Returns what inspect tells as the client wrote it.
+fn given(body: &ContainerCreateBody) -> String {
+    let mut given = json!({
+        "AttachStdin": body.attach_stdin,
+        "AttachStdout": body.attach_stdout,
+        "AttachStderr": body.attach_stderr,
+        "HostConfig": body.host_config,
+    });
+    if let Some(Value::Object(host)) = given.get_mut("HostConfig") {
+        // Its fields that change are told as they are.
+        for changing in ["RestartPolicy", "LogConfig"] {
+            host.remove(changing);
+        }
+    }
+    given.to_string()
 }
 
 /// Returns the network that the description names first, and every place on one
@@ -157,6 +182,21 @@ fn networks(
     (mode.to_owned(), others)
 }
 
+/// Tells what of a description is left out, in Docker's words: what version 2 of
+/// cgroups has not.
+pub(super) fn warnings(host: &HostConfig) -> Vec<&'static str> {
+    let mut warnings = Vec::new();
+    if host.oom_kill_disable == Some(true) {
+        warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.");
+    }
+    if host.memory_swappiness.is_some_and(|percent| percent != -1) {
+        warnings.push(
+            "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.",
+        );
+    }
+    warnings
+}
+
 /// Refuses by name what the guest cannot do, where a client asks for it.
 fn refuse_what_is_missing(host: &HostConfig) -> Result<()> {
     let missing = [
@@ -187,6 +227,14 @@ fn refuse_what_is_missing(host: &HostConfig) -> Result<()> {
             "StorageOpt",
         ),
     ];
+    let runtimes = ["", "runc", "io.containerd.runc.v2", "wherry"];
+    if let Some(name) = host.runtime.as_deref()
+        && !runtimes.contains(&name)
+    {
+        return Err(ApiError::bad_request(format!(
+            "unknown or invalid runtime name: {name}"
+        )));
+    }
     match missing.iter().find(|(asked, _)| *asked) {
         Some((_, name)) => Err(ApiError::not_implemented(format!(
             "HostConfig.{name} is not supported by Wherry"
@@ -231,7 +279,6 @@ fn ports(map: Option<&PortMap>) -> Result<Vec<PortBinding>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
     use std::path::PathBuf;
     use wherry_proto::v1::mount::Kind;
 
@@ -330,10 +377,6 @@ mod tests {
         for (config, words) in [
             (json!({"DeviceRequests": [{"Count": 1}]}), "DeviceRequests"),
             (json!({"UsernsMode": "private"}), "UsernsMode"),
-            (
-                json!({"Binds": ["/var/run/docker.sock:/var/run/docker.sock"]}),
-                "do not reach",
-            ),
             (json!({"Binds": [":/x"]}), "invalid volume specification"),
             (
                 json!({"Binds": ["/x:relative"]}),

@@ -22,9 +22,6 @@ pub(super) fn all(host: &HostConfig, volumes: Vec<String>) -> Result<Vec<Mount>>
     for mount in host.mounts.clone().unwrap_or_default() {
         mounts.push(api_mount(mount)?);
     }
-    for mount in &mounts {
-        refuse_sockets(mount)?;
-    }
     for target in volumes {
         if !mounts.iter().any(|mount| mount.target == target) {
             mounts.push(Mount {
@@ -53,19 +50,6 @@ pub(in crate::api::containers) fn folders(body: &ContainerCreateBody) -> Vec<Pat
         .filter_map(|mount| mount.source.clone());
     let sources = binds.chain(mounts).filter(|source| !source.is_empty());
     sources.map(PathBuf::from).collect()
-}
-
-/// Refuses the engine's own socket, where tools look for Docker's: it is a file of
-/// the host's, and nobody listens behind it in the guest.
-fn refuse_sockets(mount: &Mount) -> Result<()> {
-    let known = ["/var/run/docker.sock", "/run/docker.sock"];
-    let source = mount.host_source.as_str();
-    if known.contains(&source) || source.ends_with("/run/docker.sock") {
-        return Err(ApiError::not_implemented(format!(
-            "{source} cannot be mounted: containers do not reach Wherry's API yet"
-        )));
-    }
-    Ok(())
 }
 
 /// Reads `SOURCE:TARGET[:OPTIONS]`, of which the source is a host path or the name
@@ -134,16 +118,17 @@ fn api_mount(mount: ApiMount) -> Result<Mount> {
             made.set_kind(Kind::Volume);
             made.source = source;
             let options = mount.volume_options.unwrap_or_default();
-            if options.subpath.is_some_and(|path| !path.is_empty()) {
-                return Err(ApiError::not_implemented(
-                    "VolumeOptions.Subpath is not supported by Wherry",
+            made.volume_subpath = options.subpath.unwrap_or_default();
+            if made.volume_subpath.starts_with('/') {
+                return Err(ApiError::bad_request(
+                    "invalid mount config for type \"volume\": subpath must be a relative path within the volume",
                 ));
             }
             let driver = options.driver_config.unwrap_or_default();
             let is_local = matches!(driver.name.as_deref(), None | Some("" | "local"));
             if !is_local || driver.options.is_some_and(|options| !options.is_empty()) {
                 return Err(ApiError::not_implemented(
-                    "VolumeOptions.DriverConfig is not supported by Wherry: volumes are of the driver local, without options",
+                    "VolumeOptions.DriverConfig is not supported by Wherry: make the volume first, then mount it by its name",
                 ));
             }
             made.no_copy = options.no_copy.unwrap_or_default();
@@ -154,6 +139,10 @@ fn api_mount(mount: ApiMount) -> Result<Mount> {
             let options = mount.tmpfs_options.unwrap_or_default();
             made.tmpfs_size = unsigned("SizeBytes", options.size_bytes)?;
             made.tmpfs_mode = number("Mode", options.mode)?;
+            // A flag alone, or a key and its value.
+            let options = options.options.unwrap_or_default();
+            let words = options.iter().map(|option| option.join("="));
+            made.tmpfs_options = words.collect::<Vec<_>>().join(",");
         }
         other => {
             let kind = other.map_or_else(String::new, |kind| kind.to_string());

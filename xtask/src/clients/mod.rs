@@ -1,5 +1,9 @@
 //! Docker's clients, from their own registries, against the engine.
 
+mod crates;
+mod referee;
+mod registry;
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,13 +43,29 @@ const SCRIPTS: &[&str] = &[
     "docker_cli",
     "compose",
     "docker_py",
+    "engine_socket",
     "testcontainers_py",
     "devcontainer",
 ];
 
+/// The scripts that drive dockerd beside the engine, and compare; run where `--only`
+/// names them, for they want root.
+const COMPARISONS: &[&str] = &["differential", "differential_cli"];
+
+/// What runs a client of cargo's.
+type Crate = fn(&Clients, &Engine) -> anyhow::Result<()>;
+
+/// The clients from crates.io, run where `--only` names them: building them takes
+/// minutes.
+const CRATES: &[(&str, Crate)] = &[
+    ("testcontainers_rs", crates::testcontainers),
+    ("bollard", crates::bollard),
+];
+
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Run only the scripts whose name contains this.
+    /// Run only what contains this in its name; `differential`, `bollard` and
+    /// `testcontainers_rs` run only so.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Drive the engine that listens there, `unix:///run/docker.sock`, and not one of
@@ -87,14 +107,30 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         .context("cannot run docker")?;
     ensure!(import.success(), "cannot load {STACK}: {import}");
     let mut failed = Vec::new();
-    for script in SCRIPTS {
-        if options
-            .only
-            .as_ref()
-            .is_some_and(|only| !script.contains(only.as_str()))
-        {
+    let wanted = |script: &str| {
+        let only = options.only.as_ref();
+        only.is_none_or(|only| script.contains(only.as_str()))
+    };
+    let named = |name: &str| options.only.is_some() && wanted(name);
+    for script in COMPARISONS.iter().filter(|script| named(script)) {
+        // dockerd against itself shows nothing.
+        if let Engine::Given(_) = engine {
             continue;
         }
+        println!("{script}");
+        if let Err(error) = referee::compare(&clients, &engine, script) {
+            eprintln!("{error:#}");
+            failed.push(*script);
+        }
+    }
+    for (name, run) in CRATES.iter().filter(|(name, _)| named(name)) {
+        println!("{name}");
+        if let Err(error) = run(&clients, &engine) {
+            eprintln!("{error:#}");
+            failed.push(*name);
+        }
+    }
+    for script in SCRIPTS.iter().filter(|script| wanted(script)) {
         println!("{script}");
         let status = clients
             .command(clients.python(), &engine)
@@ -156,7 +192,7 @@ impl Clients {
 
     /// Fetches Docker's own commands alone.
     fn fetch_commands(&self) -> anyhow::Result<()> {
-        self.once("debian", DEBIAN, debian)
+        self.once("debian", DEBIAN, |folder| debian(folder, DEBIAN))
     }
 
     /// Makes a folder unless it holds these packages already.
@@ -230,7 +266,7 @@ fn link(original: &Path, link: &Path) -> std::io::Result<()> {
 
 /// Fetches Debian's packages of another suite than the machine's, checked against
 /// Debian's keys, and unpacks them beside the machine's own.
-fn debian(folder: &Path) -> anyhow::Result<()> {
+fn debian(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
     let apt = folder.join("apt");
     for below in ["lists/partial", "cache/archives/partial"] {
         fs::create_dir_all(apt.join(below))?;
@@ -259,7 +295,7 @@ fn debian(folder: &Path) -> anyhow::Result<()> {
     };
     build::run(command(&["update"]))?;
     let mut download = command(&["download"]);
-    download.args(DEBIAN);
+    download.args(packages);
     build::run(download)?;
     fs::remove_dir_all(&apt)?;
     for entry in fs::read_dir(folder)? {

@@ -1,18 +1,20 @@
 //! The command line as a whole.
 
-use std::ffi::OsString;
+#[cfg(test)]
+mod docker_options;
+mod parse;
 
-use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::commands::container::{ContainerCommand, ContainerGroup};
 use crate::commands::{
-    completion, context, docker_env, events, history, image, images, import, info, inspect, load,
-    login, logout, machine, network, pull, push, remove_image, save, search, system, tag, version,
-    volume,
+    certificates, completion, context, docker_env, events, history, image, images, import, info,
+    inspect, load, login, logout, machine, network, pull, push, remove_image, save, search, system,
+    tag, version, volume,
 };
-use crate::failure::{ENGINE, FAILED};
-use crate::output;
+use crate::failure::FAILED;
+
+pub(crate) use parse::parse;
 
 /// Runs containers in a small Linux machine on this computer.
 #[derive(Parser, Debug)]
@@ -102,6 +104,8 @@ pub(crate) enum Command {
     DockerEnv(docker_env::Arguments),
     /// Make this engine a context of Docker's clients
     Context(context::Arguments),
+    /// Make certificates for the Engine API over TCP
+    Certificates(certificates::Arguments),
     /// Print a completion script for a shell
     Completion(completion::Arguments),
 }
@@ -115,48 +119,4 @@ impl Command {
             _ => FAILED,
         }
     }
-}
-
-/// Parses the command line. What is not a command has been answered; the error
-/// is the exit code.
-pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, u8> {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
-    Cli::try_parse_from(&arguments).map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // Fails where the reader is gone, who then wants no help.
-            let _ = output::print(&error.render().to_string());
-            0
-        }
-        _ => {
-            output::complain(&usage_error(&error, &arguments));
-            ENGINE
-        }
-    })
-}
-
-/// Returns clap's report as one line, with the way to the help.
-fn usage_error(error: &clap::Error, arguments: &[OsString]) -> String {
-    let report = error.render().to_string();
-    let said: Vec<&str> = report
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        // That tip is wrong before an image, and no help behind it.
-        .filter(|line| !line.is_empty() && !line.starts_with("tip: to pass"))
-        .collect();
-    let said = said.join(" ").replace(" tip: ", ": ");
-    let said = said.strip_prefix("error: ").unwrap_or(&said);
-    let known = <Cli as clap::CommandFactory>::command();
-    let mut command = &known;
-    let mut path = String::new();
-    for name in arguments.iter().skip(1) {
-        let Some(found) = command.find_subcommand(name) else {
-            break;
-        };
-        path = format!("{path} {}", found.get_name());
-        command = found;
-    }
-    format!("{said}; see `wherry{path} --help`")
 }

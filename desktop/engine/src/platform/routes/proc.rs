@@ -1,49 +1,51 @@
-//! Reading the routes that Linux tells of in `/proc/net`.
+//! Linux tells of its routes in `/proc/net`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::Route;
 
 /// Bits of `linux/route.h`: the route is in use, and it refuses packets.
 const UP: u32 = 0x1;
 const REJECT: u32 = 0x200;
 
-/// Returns the destinations in `/proc/net/route` and `/proc/net/ipv6_route`,
-/// without default routes, the loopback's, links' own and everybody's.
-pub(super) fn of_linux(ipv4: &str, ipv6: &str) -> Vec<String> {
+/// Returns the routes that carry packets.
+pub(super) fn routes() -> Vec<Route> {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    parse(&read("/proc/net/route"), &read("/proc/net/ipv6_route"))
+}
+
+fn parse(ipv4: &str, ipv6: &str) -> Vec<Route> {
     let four = ipv4.lines().skip(1).filter_map(four);
-    let mut routes: Vec<_> = four.chain(ipv6.lines().filter_map(six)).collect();
-    routes.sort();
-    routes.dedup();
-    routes
+    four.chain(ipv6.lines().filter_map(six)).collect()
 }
 
 /// Reads "eth0 000200C0 00000000 0001 0 0 0 00FFFFFF 0 0 0": the numbers are
 /// in the processor's own order of bytes.
-fn four(line: &str) -> Option<String> {
+fn four(line: &str) -> Option<Route> {
     let fields: Vec<_> = line.split_whitespace().collect();
     let number = |place: usize| u32::from_str_radix(fields.get(place)?, 16).ok();
     let (destination, flags, mask) = (number(1)?, number(3)?, number(7)?);
-    let length = mask.count_ones();
-    if flags & UP == 0 || flags & REJECT != 0 || length == 0 {
-        return None;
-    }
-    let destination = Ipv4Addr::from(destination.to_ne_bytes());
-    (!destination.is_loopback() && !destination.is_multicast())
-        .then(|| format!("{destination}/{length}"))
+    used(flags).then(|| Route {
+        destination: Ipv4Addr::from(destination.to_ne_bytes()).into(),
+        length: mask.count_ones() as u8,
+    })
 }
 
 /// Reads "fd000000…0000 40 0000…0000 00 0000…0000 00000100 00000001 00000000
 /// 00000001 eth0".
-fn six(line: &str) -> Option<String> {
+fn six(line: &str) -> Option<Route> {
     let fields: Vec<_> = line.split_whitespace().collect();
     let destination = u128::from_str_radix(fields.first()?, 16).ok()?;
     let length = u8::from_str_radix(fields.get(1)?, 16).ok()?;
     let flags = u32::from_str_radix(fields.get(8)?, 16).ok()?;
-    let destination = Ipv6Addr::from_bits(destination);
-    let nobodys = destination.is_loopback()
-        || destination.is_multicast()
-        || destination.is_unicast_link_local();
-    let used = flags & UP != 0 && flags & REJECT == 0 && length != 0 && !nobodys;
-    used.then(|| format!("{destination}/{length}"))
+    used(flags).then(|| Route {
+        destination: Ipv6Addr::from_bits(destination).into(),
+        length,
+    })
+}
+
+fn used(flags: u32) -> bool {
+    flags & UP != 0 && flags & REJECT == 0
 }
 
 #[cfg(test)]
@@ -61,9 +63,9 @@ mod tests {
             fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001 eth0\n\
             00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200 lo\n";
         assert_eq!(
-            of_linux(ipv4, ipv6),
+            super::super::of_routes(parse(ipv4, ipv6)),
             ["10.8.0.0/16", "192.0.2.0/24", "fd00:0:0:1::/64"]
         );
-        assert!(of_linux("", "").is_empty());
+        assert!(parse("", "").is_empty());
     }
 }

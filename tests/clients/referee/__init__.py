@@ -1,0 +1,1 @@
+"""The same calls to two engines, and what differs in their answers."""
