@@ -51,7 +51,12 @@ fn succeed(engine: &Engine, arguments: &[&str]) -> anyhow::Result<String> {
 }
 
 fn with_input(engine: &Engine, arguments: &[&str], input: &[u8]) -> anyhow::Result<Ran> {
-    let mut child = client(engine, "docker", arguments)
+    fed(&mut client(engine, "docker", arguments), input)
+}
+
+/// Runs a command with this as its standard input.
+fn fed(command: &mut Command, input: &[u8]) -> anyhow::Result<Ran> {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -323,20 +328,12 @@ fn over_tcp(engine: &Engine) -> anyhow::Result<()> {
     let variables = engine.succeed(&["docker-env", "--tcp", "--shell", "sh"])?;
     ensure!(variables.contains(&format!("tcp://{free}")), "{variables}");
     let shell = |script: &str, input: &[u8]| -> anyhow::Result<Ran> {
-        let mut child = Command::new("timeout")
+        let mut command = Command::new("timeout");
+        command
             .args(["--kill-after=5", "120", "sh", "-c"])
             .arg(format!("{variables}\n{script}"))
-            .env("DOCKER_CONFIG", engine.home().join("docker"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut stdin = child.stdin.take().context("no standard input")?;
-        let input = input.to_vec();
-        let writer = std::thread::spawn(move || stdin.write_all(&input));
-        let ran = child.wait_with_output()?.into();
-        let _ = writer.join();
-        Ok(ran)
+            .env("DOCKER_CONFIG", engine.home().join("docker"));
+        fed(&mut command, input)
     };
     // Input, its end, and the whole reply after it, over TLS.
     let script = format!("docker run -i --rm {IMAGE} sh -c 'wc -c; seq 100000 | tail -n 1'");
