@@ -15,6 +15,7 @@ const REQUIRED: &[(&str, &str)] = &[
     ),
     ("dpkg-deb", "dpkg"),
     ("xz", "xz-utils"),
+    ("patch", "patch"),
     ("make", "make"),
     ("gcc", "gcc"),
     ("ld", "binutils"),

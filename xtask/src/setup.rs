@@ -26,6 +26,7 @@ pub(crate) const BUILD: &[Need] = &[
         &["/usr/include/stdio.h", "/usr/include/{multiarch}/stdio.h"],
     ),
     need("make", &["/usr/bin/make"]),
+    need("patch", &["/usr/bin/patch"]),
     need("pkg-config", &["/usr/bin/pkg-config"]),
     need("flex", &["/usr/bin/flex"]),
     need("bison", &["/usr/bin/bison"]),

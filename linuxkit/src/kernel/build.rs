@@ -41,6 +41,7 @@ pub(crate) fn build(
 ) -> Result<Kernel> {
     let wanted = fs::read_to_string(configuration).on("read", configuration)?;
     let source = Source::find(image, given_source, cache, progress)?;
+    let patches = Patches::beside(configuration)?;
     let compiler = run(
         program("gcc").arg("--version"),
         "tells the compiler's version",
@@ -52,6 +53,7 @@ pub(crate) fn build(
         &source.identity,
         compiler.lines().next().unwrap_or_default(),
         &options(&wanted),
+        &patches.text,
     ]);
     let guest = cache.join("guest");
     fs::create_dir_all(&guest).on("create", &guest)?;
@@ -71,6 +73,7 @@ pub(crate) fn build(
         .on("create a folder in", &guest)?;
     progress.step(&format!("Unpacking {}", source.name));
     let tree = source.unpack(work.path())?;
+    patches.apply(&tree)?;
     let make = Make::new(&tree, work.path(), architecture)?;
     make.configure(configuration, &wanted, work.path())?;
     progress.step("Compiling the guest's kernel");
@@ -94,6 +97,47 @@ pub(crate) fn build(
 fn options(wanted: &str) -> String {
     let line = |line: &&str| line.contains("CONFIG_") && !line.is_empty();
     wanted.lines().filter(line).collect::<Vec<_>>().join("\n")
+}
+
+/// What is changed in the kernel's source: the files of `patches` beside the
+/// configuration, in the order of their names.
+struct Patches {
+    files: Vec<PathBuf>,
+    text: String,
+}
+
+impl Patches {
+    fn beside(configuration: &Path) -> Result<Self> {
+        let folder = configuration.with_file_name("patches");
+        let entries = fs::read_dir(&folder).on("list", &folder)?;
+        let mut files: Vec<_> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension() == Some(OsStr::new("patch")))
+            .collect();
+        files.sort();
+        let texts = files
+            .iter()
+            .map(|file| fs::read_to_string(file).on("read", file));
+        let text = texts.collect::<Result<String>>()?;
+        Ok(Self { files, text })
+    }
+
+    /// Changes an unpacked tree; one that is the user's stays as it is.
+    fn apply(&self, tree: &Tree) -> Result<()> {
+        if tree.foreign {
+            return Ok(());
+        }
+        for file in &self.files {
+            let mut patch = program("patch");
+            patch
+                .args(["--strip=1", "--batch", "--forward", "--directory"])
+                .arg(&tree.path)
+                .arg("--input")
+                .arg(file);
+            run(&mut patch, "changes the kernel's source")?;
+        }
+        Ok(())
+    }
 }
 
 struct Make {
