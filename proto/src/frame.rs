@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::v1::{StreamHeader, StreamReply};
 
 /// The most bytes one frame carries.
-pub const MAX_PAYLOAD: usize = 256 * 1024;
+pub const MAX_PAYLOAD: usize = 512 * 1024;
 
 /// Bytes before a frame's payload.
 pub const HEADER_LENGTH: usize = 5;

@@ -246,7 +246,13 @@ fn make_pairs(kernel: &mut Netlink, places: &[Place], own: &File) -> Result<(), 
         .map_err(NetworkError::kernel(format!(
             "create the network interface {}",
             names.join(", ")
-        )))
+        )))?;
+    let bridges = places
+        .iter()
+        .map(|place| netlink::enlarge_pieces(place.bridge));
+    // Without it things are slower; an older kernel has it not.
+    let _ = kernel.execute(bridges.collect());
+    Ok(())
 }
 
 /// The interface that a container's packets leave by, and the gateways there.

@@ -14,6 +14,35 @@ use tonic::transport::server::Connected;
 /// How long a write waits after the kernel had no buffer for it.
 const NO_BUFFER_PAUSE: Duration = Duration::from_millis(1);
 
+/// Options of AF_VSOCK in `linux/vm_sockets.h`.
+const BUFFER_SIZE: libc::c_int = 0;
+const BUFFER_MAX_SIZE: libc::c_int = 2;
+
+/// Sets how many bytes a vsock holds for its reader, or those do that it accepts.
+///
+/// # Errors
+///
+/// Where it is no vsock.
+pub(super) fn set_window(socket: &impl AsRawFd, bytes: u64) -> io::Result<()> {
+    // The limit first, to which the size is held.
+    for option in [BUFFER_MAX_SIZE, BUFFER_SIZE] {
+        // SAFETY: an open socket, and a whole number of the length that is told.
+        let set = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::AF_VSOCK,
+                option,
+                (&raw const bytes).cast(),
+                size_of_val(&bytes) as libc::socklen_t,
+            )
+        };
+        if set != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// A stream socket that tokio reads and writes, and that can be handed to
 /// another process as a descriptor.
 #[derive(Debug)]
@@ -103,6 +132,16 @@ impl Connection {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+
+    /// Has the connection hold so many bytes for its reader. Unix sockets, which take
+    /// as many as they will, do not heed it.
+    ///
+    /// # Errors
+    ///
+    /// Where it is no vsock.
+    pub(crate) fn set_window(&self, bytes: u64) -> io::Result<()> {
+        set_window(self.socket.get_ref(), bytes)
     }
 
     /// Waits until there may be something to read.

@@ -1,7 +1,7 @@
 //! Where the agent listens: two vsock ports, or two Unix sockets.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 use tokio_stream::Stream;
 use tokio_vsock::{VMADDR_CID_ANY, VMADDR_CID_HOST, VsockAddr, VsockListener};
 
-use super::connection::Connection;
+use super::connection::{Connection, set_window};
 
 /// How long accepting rests after it failed for want of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -24,10 +24,6 @@ const BACKLOG: i32 = 4096;
 /// Bytes that a connection holds for its reader. With the kernel's own 256 KiB the
 /// host waits for room while the reader copies.
 const WINDOW: u64 = 512 * 1024;
-
-/// Options of AF_VSOCK in `linux/vm_sockets.h`.
-const BUFFER_SIZE: libc::c_int = 0;
-const BUFFER_MAX_SIZE: libc::c_int = 2;
 
 enum Socket {
     Vsock(VsockListener),
@@ -51,7 +47,7 @@ impl Listener {
         // Again, with room for more than the library leaves; the kernel resets
         // what finds none (vsock(7)).
         rustix::net::listen(&listener, BACKLOG)?;
-        widen(&listener)?;
+        set_window(&listener, WINDOW)?;
         Ok(Self::new(Socket::Vsock(listener)))
     }
 
@@ -98,28 +94,6 @@ impl Listener {
             return Poll::Ready(Connection::new(socket));
         }
     }
-}
-
-/// Gives the connections that a listener accepts their window.
-fn widen(listener: &VsockListener) -> io::Result<()> {
-    let window = WINDOW;
-    // The limit first, to which the size is held.
-    for option in [BUFFER_MAX_SIZE, BUFFER_SIZE] {
-        // SAFETY: an open socket, and a whole number of the length that is told.
-        let set = unsafe {
-            libc::setsockopt(
-                listener.as_raw_fd(),
-                libc::AF_VSOCK,
-                option,
-                (&raw const window).cast(),
-                size_of_val(&window) as libc::socklen_t,
-            )
-        };
-        if set != 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
 }
 
 impl Stream for Listener {

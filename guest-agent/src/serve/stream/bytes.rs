@@ -13,7 +13,13 @@ use super::Connection;
 
 /// Bytes that are read or written at once, headers among them: each time wakes
 /// somebody, and vsock's packets towards the host are of 64 KiB at most.
-const AT_ONCE: usize = 256 * 1024;
+const AT_ONCE: usize = 512 * 1024;
+
+/// What a connection may hold for its reader once it has carried so many bytes. Room
+/// for one frame while another is read keeps the host waiting; and what stays unread
+/// costs the guest memory, so that a connection has to be read to get more.
+const WIDE: u64 = 2 * 1024 * 1024;
+const CARRIES_MUCH: usize = 1024 * 1024;
 
 /// A frame of which so many bytes are still to come is waited for.
 const LONG: usize = 8 * 1024;
@@ -44,6 +50,7 @@ async fn inwards(connection: &Connection, socket: &TcpStream) -> io::Result<()> 
     let mut low_water = 1;
     // There may be more to read although nobody says so any more.
     let mut more = false;
+    let mut carried = 0_usize;
     while !frames.ended {
         consume_budget().await;
         // The rest of a long frame is on its way: to wake for each packet of it would
@@ -71,6 +78,11 @@ async fn inwards(connection: &Connection, socket: &TcpStream) -> io::Result<()> 
             if length == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            if carried < CARRIES_MUCH && carried + length >= CARRIES_MUCH {
+                // A Unix socket has no window.
+                let _ = connection.set_window(WIDE);
+            }
+            carried = carried.saturating_add(length);
             let pieces = frames.payload(&buffer[..length])?;
             let sent = match pieces.as_slice() {
                 [] => 0,

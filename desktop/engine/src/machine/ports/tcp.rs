@@ -22,7 +22,7 @@ use crate::vm::GuestStream;
 
 /// Bytes of a frame with its header, as many as are taken from a client at a time:
 /// the guest wakes for whole frames.
-const FROM_CLIENT: usize = 256 * 1024;
+const FROM_CLIENT: usize = 512 * 1024;
 
 thread_local! {
     /// One for each thread and not for each connection: nothing stays in it while a
