@@ -190,6 +190,7 @@ impl Containers {
         })?;
         container.phase.send_modify(|phase| phase.starts += 1);
         let joined = container.record().state.endpoints;
+        self.publish_mounts(container, "mount");
         self.publish_networks(container, "connect", &joined);
         self.tell_linking(container);
         self.publish(container, "start", &[]);

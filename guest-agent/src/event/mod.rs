@@ -56,6 +56,19 @@ impl Events {
         });
     }
 
+    /// Tells what happened just now to one image, with its labels.
+    pub(crate) fn publish_image<'a>(
+        &self,
+        action: &str,
+        id: &str,
+        name: String,
+        labels: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) {
+        let labels = labels.into_iter();
+        let labels = labels.map(|(key, value)| (key.as_str(), value.clone()));
+        self.publish("image", action, id, labels.chain([("name", name)]));
+    }
+
     /// Tells of an event, which may have been some time ago.
     pub(crate) fn send(&self, event: Event) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);

@@ -87,6 +87,8 @@ impl Store {
         ];
         let object = configuration.as_object_mut().ok_or_else(broken)?;
         object.insert("created".to_owned(), json!(created));
+        // The base's is not this image's.
+        object.remove("author");
         if !new.author.is_empty() {
             object.insert("author".to_owned(), json!(new.author));
         }
@@ -199,7 +201,8 @@ mod tests {
         let (sandbox, base, configuration) = sandbox();
         let old: Value = serde_json::from_slice(&configuration).unwrap();
         let tar = Tar::default().file("b", b"2").done();
-        for (author, expected) in [("", "somebody"), ("me", "me")] {
+        // But for its author, who made another image.
+        for (author, expected) in [("", Value::Null), ("me", "me".into())] {
             let new = NewLayer {
                 base: &base.id(),
                 name: "made:1",

@@ -64,7 +64,7 @@ pub(crate) use packed::{KnownLayer, LayerTar};
 pub(crate) use platform::choose;
 pub(crate) use record::{ImageRecord, LayerRecord};
 pub(crate) use reference::Reference;
-pub(crate) use remove::Dependent;
+pub(crate) use remove::{Dependent, Removal};
 pub(crate) use snapshot::{OverlayMount, unmount_root};
 pub(crate) use store::Store;
 pub(crate) use time::civil_from_days;

@@ -6,8 +6,7 @@ use super::{Dependent, Digest, Error, ImageRecord, Store};
 /// What a prune removed.
 #[derive(Default)]
 pub(crate) struct Pruned {
-    pub(crate) untagged: Vec<String>,
-    pub(crate) deleted: Vec<String>,
+    pub(crate) removed: Vec<Removal>,
     /// Bytes of the files that are gone.
     pub(crate) reclaimed: u64,
 }
@@ -31,10 +30,7 @@ impl Store {
                 continue;
             }
             match self.remove(&id, true, in_use) {
-                Ok(Removal { untagged, deleted }) => {
-                    pruned.untagged.extend(untagged);
-                    pruned.deleted.extend(deleted);
-                }
+                Ok(removal) => pruned.removed.push(removal),
                 // Gone or taken in the meantime.
                 Err(Error::NotFound(_) | Error::Conflict(_)) => {}
                 Err(error) => return Err(error),

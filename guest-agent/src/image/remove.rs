@@ -3,13 +3,15 @@ use std::path::PathBuf;
 use std::sync::MutexGuard;
 
 use super::durable::sync_directory;
-use super::store::{Images, find};
-use super::{Digest, Error, Store};
+use super::store::{Images, find, same_repository};
+use super::{Digest, Error, ImageRecord, Reference, Store};
 
 /// What a removal did, in the form Docker answers with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Removal {
-    /// The names that are gone.
+    /// The image as it was.
+    pub(crate) image: ImageRecord,
+    /// The names that are gone, those by digests too.
     pub(crate) untagged: Vec<String>,
     /// The images and layers that are gone.
     pub(crate) deleted: Vec<String>,
@@ -28,7 +30,8 @@ impl Store {
     /// Removes a name, and the image with its last name, by Docker's rules
     /// (moby, daemon/images/image_delete.go):
     ///
-    /// - by name: the name goes, and with the last one the image. The last name
+    /// - by name: the name goes, and with the last one the image. The digests of a
+    ///   repository go with its last name, and are names themselves. The last name
     ///   of an image that a container uses needs `force`; while the container
     ///   runs, the image stays without a name even so;
     /// - by id: the image with its name. Several names need `force`, and so
@@ -51,18 +54,24 @@ impl Store {
         let (id, names) = (record.id, record.names.clone());
         let users = in_use(&id.to_string());
         let running = users.iter().find(|user| user.running);
-        let mut removal = Removal::default();
-        let whole = match by_name.filter(|by_name| names.contains(by_name)) {
+        let mut removal = Removal {
+            image: record.clone(),
+            untagged: Vec::new(),
+            deleted: Vec::new(),
+        };
+        let whole = match by_name {
             Some(by_name) => {
-                if let (false, 1, Some(user)) = (force, names.len(), users.first()) {
+                removal.untagged = untagged(record, &by_name);
+                let known = names.iter().chain(&record.digests);
+                let last = known.clone().all(|name| removal.untagged.contains(name));
+                if let (false, true, Some(user)) = (force, last, users.first()) {
                     return Err(Error::Conflict(format!(
                         "unable to remove repository reference \"{name}\" (must force) - container {} is using its referenced image {}",
                         user.container,
                         id.short()
                     )));
                 }
-                removal.untagged.push(by_name);
-                names.len() == 1 && running.is_none()
+                last && running.is_none()
             }
             None => {
                 if let Some(reason) = conflict(&names, &users, force) {
@@ -71,13 +80,15 @@ impl Store {
                         id.short()
                     )));
                 }
-                removal.untagged.clone_from(&names);
+                removal.untagged = names.iter().chain(&record.digests).cloned().collect();
                 true
             }
         };
         let mut changed = images.clone();
         if let Some(record) = changed.get_mut(&id) {
-            record.names.retain(|name| !removal.untagged.contains(name));
+            let stays = |name: &String| !removal.untagged.contains(name);
+            record.names.retain(stays);
+            record.digests.retain(stays);
             record.removed = whole;
         }
         if whole {
@@ -150,6 +161,36 @@ impl Store {
         }
         Ok(graves)
     }
+}
+
+/// Returns the names that go with one that an image was found by: a repository's last
+/// one takes its digests along. A digest that no registry told stands for the names of
+/// its repository.
+fn untagged(record: &ImageRecord, name: &str) -> Vec<String> {
+    let Ok(reference) = name.parse::<Reference>() else {
+        return vec![name.to_owned()];
+    };
+    let of_repository = |names: &[String]| -> Vec<String> {
+        let names = names.iter();
+        names
+            .filter(|name| same_repository(name, &reference))
+            .cloned()
+            .collect()
+    };
+    let names = of_repository(&record.names);
+    let mut untagged = match reference.digest() {
+        Some(digest) => {
+            let canonical = reference.canonical(&digest);
+            if record.digests.contains(&canonical) {
+                return vec![canonical];
+            }
+            names
+        }
+        None if names.len() > 1 => return vec![name.to_owned()],
+        None => vec![name.to_owned()],
+    };
+    untagged.extend(of_repository(&record.digests));
+    untagged
 }
 
 /// What keeps an image from being removed by its id.

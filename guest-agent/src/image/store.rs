@@ -401,7 +401,8 @@ fn visible(images: &Images) -> impl Iterator<Item = &ImageRecord> {
     images.values().filter(|record| !record.removed)
 }
 
-fn same_repository(name: &str, reference: &Reference) -> bool {
+/// Tells whether a name is of a reference's repository.
+pub(super) fn same_repository(name: &str, reference: &Reference) -> bool {
     name.parse::<Reference>()
         .is_ok_and(|other| other.domain() == reference.domain() && other.path() == reference.path())
 }

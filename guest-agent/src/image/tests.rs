@@ -198,6 +198,62 @@ fn removal_follows_dockers_rules() {
 }
 
 #[test]
+fn digests_are_names_that_go_with_the_last_of_their_repository() {
+    let sandbox = Sandbox::new();
+    let archive = |name: &str| TestImage::new(name).layer(base()).docker();
+    let load = || {
+        for name in ["a:1", "a:2", "other:1"] {
+            sandbox.load(&archive(name)).unwrap();
+        }
+        let record = sandbox.store.inspect("a:1").unwrap();
+        let (manifest, _) = sandbox.store.manifest(&record).unwrap();
+        let canonical = format!("docker.io/library/a@{}", super::Digest::of(&manifest));
+        sandbox
+            .store
+            .record_push(&record.id, &canonical, &manifest)
+            .unwrap();
+        canonical
+    };
+    let remove = |name: &str| sandbox.store.remove(name, false, &nobody).unwrap();
+    let canonical = load();
+    // A digest by itself goes alone.
+    let removed = remove(&canonical);
+    assert_eq!(
+        (removed.untagged, removed.deleted.len()),
+        (vec![canonical], 0)
+    );
+    assert_eq!(sandbox.store.list()[0].names.len(), 3);
+    let canonical = load();
+    assert_eq!(remove("a:1").untagged, ["docker.io/library/a:1"]);
+    let removed = remove("a:2");
+    assert_eq!(
+        removed.untagged,
+        ["docker.io/library/a:2", canonical.as_str()]
+    );
+    // The image has its other name still, and the digest finds it no more.
+    assert!(matches!(
+        sandbox.store.remove(&canonical, true, &nobody),
+        Err(Error::NotFound(_))
+    ));
+    assert_eq!(remove("other:1").deleted.len(), 2);
+    // Pulled by its digest alone, it goes with that.
+    let canonical = load();
+    for name in ["a:1", "a:2", "other:1"] {
+        let record = sandbox.store.list().remove(0);
+        let (manifest, _) = sandbox.store.manifest(&record).unwrap();
+        let kept = format!("docker.io/library/kept@{}", super::Digest::of(&manifest));
+        sandbox
+            .store
+            .record_push(&record.id, &kept, &manifest)
+            .unwrap();
+        assert_eq!(remove(name).deleted.len(), 0);
+    }
+    let kept = canonical.replace("/a@", "/kept@");
+    assert_eq!(remove(&kept).deleted.len(), 2);
+    sandbox.assert_untouched();
+}
+
+#[test]
 fn an_image_removed_by_force_stays_below_its_stopped_containers_unseen() {
     let sandbox = Sandbox::new();
     let archive = TestImage::new("a:1").layer(base()).docker();

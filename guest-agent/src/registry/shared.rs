@@ -9,7 +9,7 @@ use prost::Message;
 use tokio::sync::watch;
 use tonic::Status;
 use wherry_proto::v1::transfer_event::Event;
-use wherry_proto::v1::{PullImageRequest, PushImageRequest, TransferEvent};
+use wherry_proto::v1::{PullImageRequest, PushImageRequest, TransferEvent, TransferResult};
 
 use super::layers::LayerLocks;
 use super::progress::{Progress, State};
@@ -106,8 +106,7 @@ impl Pulls {
             let running = Running::start(state, async move {
                 let pulled = pull(&pull_of).await;
                 if let Ok(result) = &pulled {
-                    let name = [("name", pull_of.reference.familiar())];
-                    events.publish("image", "pull", &result.name, name);
+                    tell(&events, "pull", &pull_of.reference, result);
                 }
                 progress.end(pulled.map_err(Status::from));
             });
@@ -136,13 +135,24 @@ impl Pulls {
         let running = Running::start(state, async move {
             let pushed = push(&push_of).await;
             if let Ok(result) = &pushed {
-                let name = [("name", push_of.reference.familiar())];
-                events.publish("image", "push", &result.name, name);
+                tell(&events, "push", &push_of.reference, result);
             }
             progress.end(pushed.map_err(Status::from));
         });
         Ok(Client::new(running).events())
     }
+}
+
+/// Tells of a transfer that is through. As Docker's events have it, the id is the
+/// whole name.
+fn tell(events: &Events, action: &str, reference: &Reference, result: &TransferResult) {
+    let config = result
+        .image
+        .as_ref()
+        .and_then(|image| image.config.as_ref());
+    let labels = config.iter().flat_map(|config| &config.labels);
+    let (id, name) = (reference.familiar(), reference.familiar_repository());
+    events.publish_image(action, &id, name, labels);
 }
 
 /// One client's view of a transfer.

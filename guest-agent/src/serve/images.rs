@@ -9,7 +9,7 @@ use wherry_proto::v1;
 use wherry_proto::v1::images_server::Images as Service;
 
 use super::Agent;
-use crate::image::ImageRecord;
+use crate::image::{ImageRecord, Removal};
 use crate::registry;
 
 /// Serves [`Service`].
@@ -20,6 +20,19 @@ pub(super) struct ImagesService {
 impl ImagesService {
     pub(super) fn new(agent: Arc<Agent>) -> Self {
         Self { agent }
+    }
+
+    /// Tells of each name that is gone, and of the image.
+    fn tell_removal(&self, removal: &Removal) {
+        let (events, id) = (&self.agent.events, removal.image.id());
+        // As in Docker's, digests that went along with a name are not told of.
+        let tags = removal.untagged.iter().filter(|name| !name.contains('@'));
+        for _ in 0..tags.count().max(removal.untagged.len().min(1)) {
+            events.publish_image("untag", &id, id.clone(), &removal.image.config.labels);
+        }
+        if removal.deleted.contains(&id) {
+            events.publish("image", "delete", &id, [("name", id.clone())]);
+        }
     }
 
     /// Runs work on the store on a thread that may block.
@@ -61,7 +74,7 @@ impl Service for ImagesService {
             .await?;
         self.agent
             .events
-            .publish("image", "tag", &tagged.id(), [("name", named)]);
+            .publish_image("tag", &tagged.id(), named, &tagged.config.labels);
         Ok(Response::new(v1::TagImageResponse {}))
     }
 
@@ -89,12 +102,12 @@ impl Service for ImagesService {
                 agent.images.prune(request.all, &wanted, &in_use)
             })
             .await?;
-        for id in &pruned.deleted {
-            self.agent.events.publish("image", "delete", id, []);
+        for removal in &pruned.removed {
+            self.tell_removal(removal);
         }
         Ok(Response::new(v1::PruneImagesResponse {
-            untagged: pruned.untagged,
-            deleted: pruned.deleted,
+            untagged: flat(&pruned.removed, |removal| &removal.untagged),
+            deleted: flat(&pruned.removed, |removal| &removal.deleted),
             reclaimed: pruned.reclaimed,
         }))
     }
@@ -187,14 +200,16 @@ impl Service for ImagesService {
                 agent.images.remove(&request.name, request.force, &in_use)
             })
             .await?;
-        for id in &removal.deleted {
-            self.agent.events.publish("image", "delete", id, []);
-        }
+        self.tell_removal(&removal);
         Ok(Response::new(v1::RemoveImageResponse {
             untagged: removal.untagged,
             deleted: removal.deleted,
         }))
     }
+}
+
+fn flat(removed: &[Removal], part: impl Fn(&Removal) -> &Vec<String>) -> Vec<String> {
+    removed.iter().flat_map(part).cloned().collect()
 }
 
 /// Tells whether the filters of a prune take an image.

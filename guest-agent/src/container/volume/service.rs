@@ -11,7 +11,7 @@ use super::{ANONYMOUS, Turn, VolumeRecord, delete, directory_size};
 use crate::container::error::Error;
 use crate::container::mount::MountSource;
 use crate::container::record::timestamp;
-use crate::container::{Containers, blocking, name};
+use crate::container::{Container, Containers, blocking, name};
 
 impl Containers {
     /// Makes a volume, anonymous where the name is empty. Returns the one that
@@ -222,6 +222,30 @@ impl Containers {
             created: timestamp(volume.created),
             options: volume.options.into_iter().collect(),
             name: volume.name,
+        }
+    }
+
+    /// Tells of the volumes that a container has mounted with its start, or has left
+    /// with its end.
+    pub(in crate::container) fn publish_mounts(&self, container: &Container, action: &str) {
+        let mounts = container.cell().record.mounts.clone();
+        for mount in &mounts {
+            let MountSource::Volume { name, .. } = &mount.source else {
+                continue;
+            };
+            let place = [
+                ("destination", mount.target.clone()),
+                ("propagation", String::new()),
+                ("read/write", (!mount.read_only).to_string()),
+            ];
+            let place = place.into_iter().filter(|_| action == "mount");
+            let attributes = [
+                ("container", container.id.clone()),
+                ("driver", "local".to_owned()),
+            ];
+            let attributes = attributes.into_iter().chain(place);
+            self.events
+                .publish("volume", action, name.as_str(), attributes);
         }
     }
 

@@ -92,12 +92,8 @@ where
     let (kind, payload) = match result {
         Ok(Ok(images)) => {
             for image in &images {
-                agent.events.publish(
-                    "image",
-                    action,
-                    &image.id(),
-                    [("name", image.names.join(","))],
-                );
+                let (id, labels) = (image.id(), &image.config.labels);
+                agent.events.publish_image(action, &id, id.clone(), labels);
             }
             let images = images.iter().map(Into::into).collect();
             (Kind::Result, LoadResult { images }.encode_to_vec())
