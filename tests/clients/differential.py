@@ -10,7 +10,7 @@ from referee import containers, images, life, networks, system
 from referee.compare import of_answers
 from referee.image import FOLDER, archive
 from referee.known import KNOWN, is_known, is_loose
-from referee.statuses import is_meant
+from referee.statuses import STATUSES, is_meant
 from referee.wire import Engine
 
 GROUPS = {"system": system, "containers": containers, "life": life, "images": images, "networks": networks}
@@ -58,7 +58,7 @@ def main():
                 print(f"  {label}")
             print(f"    {path}: {how}")
     if not wanted:
-        for known in KNOWN:
+        for known in (*KNOWN, *STATUSES):
             if not known.met:
                 found += 1
                 print(f"  no difference is left of those where {known.why}")

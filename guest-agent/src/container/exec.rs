@@ -10,7 +10,7 @@ use wherry_proto::v1;
 use super::error::Error;
 use super::record::Status;
 use super::{Container, Containers, blocking, chain, name, validate};
-use crate::image::resolve_user;
+use crate::image::{User, resolve_user};
 use crate::runtime::{ExecSpec, FailureKind, ShimError, TerminalSize};
 
 /// How long an ended exec can still be asked about.
@@ -42,7 +42,10 @@ impl Containers {
     /// # Errors
     ///
     /// When the container does not run or the request makes no sense.
-    pub(crate) fn create_exec(&self, request: v1::CreateExecRequest) -> Result<String, Error> {
+    pub(crate) async fn create_exec(
+        &self,
+        request: v1::CreateExecRequest,
+    ) -> Result<String, Error> {
         let container = self.find(&request.container)?;
         running(&container)?;
         container.not_paused("unpause the container before exec")?;
@@ -56,6 +59,7 @@ impl Containers {
                 "Cwd must be an absolute path: {directory}"
             )));
         }
+        user_of(&container, &request.user).await?;
         let id = name::new_id().map_err(|error| Error::io("making up an id", error))?;
         let action = format!("exec_create: {}", command_line(&request.cmd));
         self.publish(&container, &action, &[("execID", id.clone())]);
@@ -131,13 +135,7 @@ impl Containers {
         let shim = container.cell().shim.clone();
         let shim = shim.filter(|_| container.status() == Status::Running);
         let shim = shim.ok_or_else(|| not_running(&container))?;
-        let user = match request.user.as_str() {
-            "" => None,
-            user => {
-                let (root, user) = (container.paths.root(), user.to_owned());
-                Some(blocking(move || Ok(resolve_user(&root, &user)?)).await?)
-            }
-        };
+        let user = user_of(&container, &request.user).await?;
         let mut env = request.env;
         let names =
             |env: &[String], name: &str| env.iter().any(|variable| variable.starts_with(name));
@@ -190,6 +188,34 @@ impl Containers {
         self.publish(container, "exec_die", &attributes);
     }
 
+    /// Settles the execs of a container that ended: what was not started is gone, what
+    /// ran was killed.
+    pub(super) fn end_execs(&self, container: &Container) {
+        self.execs().retain(|_, exec| {
+            if exec.container != container.id {
+                return true;
+            }
+            if let State::Started { .. } = exec.state {
+                exec.state = State::Ended {
+                    exit_code: 128 + libc::SIGKILL,
+                    at: Instant::now(),
+                };
+            }
+            !matches!(exec.state, State::Created(_))
+        });
+    }
+
+    /// Returns the ids of a container's execs that have not ended, sorted.
+    pub(crate) fn execs_of(&self, container: &str) -> Vec<String> {
+        let execs = self.execs();
+        let live = execs.iter().filter(|(_, exec)| {
+            exec.container == container && !matches!(exec.state, State::Ended { .. })
+        });
+        let mut ids: Vec<_> = live.map(|(id, _)| id.clone()).collect();
+        ids.sort();
+        ids
+    }
+
     /// Returns an exec as it is now.
     ///
     /// # Errors
@@ -216,13 +242,22 @@ impl Containers {
         })
     }
 
-    /// Sets the size of a container's terminal, or of an exec's.
+    /// Sets the size of a container's terminal, or of an exec's, whose container need
+    /// not be named.
     ///
     /// # Errors
     ///
     /// When it does not run or has no terminal.
     pub(crate) async fn resize(&self, request: v1::ResizeRequest) -> Result<(), Error> {
-        let container = self.find(&request.container)?;
+        let of_exec = || {
+            let execs = self.execs();
+            let exec = execs.get(&request.exec).map(|exec| exec.container.clone());
+            exec.ok_or_else(|| Error::NoSuchExec(request.exec.clone()))
+        };
+        let container = match request.container.as_str() {
+            "" => self.find(&of_exec()?)?,
+            container => self.find(container)?,
+        };
         running(&container)?;
         let size = terminal_size(request.rows, request.columns)
             .ok_or_else(|| Error::Invalid("a terminal has rows and columns".to_owned()))?;
@@ -250,6 +285,15 @@ impl Containers {
         }
         Ok(())
     }
+}
+
+/// Returns whom an exec runs as, where it says so.
+async fn user_of(container: &Container, user: &str) -> Result<Option<User>, Error> {
+    if user.is_empty() {
+        return Ok(None);
+    }
+    let (root, user) = (container.paths.root(), user.to_owned());
+    blocking(move || Ok(Some(resolve_user(&root, &user)?))).await
 }
 
 /// Returns a terminal's size, if it is known.

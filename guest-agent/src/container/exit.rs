@@ -72,6 +72,8 @@ impl Containers {
         let again = self.record_end(container, &status);
         self.publish_end(container, &status);
         self.publish_networks(container, "disconnect", &left);
+        self.publish_mounts(container, "unmount");
+        self.end_execs(container);
         if let Some(pause) = again {
             self.restart_after(container, pause);
         }

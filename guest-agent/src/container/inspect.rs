@@ -112,6 +112,8 @@ impl Container {
             restart_count: state.restart_count,
             health,
             endpoints: state.endpoints,
+            // Whoever asks for one container is told.
+            execs: Vec::new(),
         }
     }
 }

@@ -139,7 +139,10 @@ impl Service for ContainersService {
             .agent
             .containers
             .find(&request.into_inner().container)?;
-        Ok(Response::new(container.describe()))
+        Ok(Response::new(v1::Container {
+            execs: self.agent.containers.execs_of(&container.id),
+            ..container.describe()
+        }))
     }
 
     async fn wait(
@@ -172,7 +175,11 @@ impl Service for ContainersService {
         &self,
         request: Request<v1::CreateExecRequest>,
     ) -> Result<Response<v1::CreateExecResponse>, Status> {
-        let exec = self.agent.containers.create_exec(request.into_inner())?;
+        let exec = self
+            .agent
+            .containers
+            .create_exec(request.into_inner())
+            .await?;
         Ok(Response::new(v1::CreateExecResponse { exec }))
     }
 

@@ -15,6 +15,7 @@ VARYING = [
     (re.compile(r"\b(?=[a-z]*\d)[0-9a-f]{12}\b"), "<short>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"), "<time>"),
     (re.compile(r"(localhost|127\.0\.0\.1):\d+"), "<registry>"),
+    (re.compile(r"/dev/pts/\d+"), "<terminal>"),
     (re.compile(r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b"), "<mac>"),
     (re.compile(r"Up (Less than a second|\d+ seconds?)|(Less than a second|\d+ seconds?) ago"), "<since>"),
 ]
@@ -23,11 +24,11 @@ NEVER = "0001-01-01T00:00:00Z"
 
 
 class Known:
-    """A difference that is meant: where it is, and why."""
+    """A difference that is meant: where it is, and why. One that is there sometimes only need not be met."""
 
-    def __init__(self, where, what, why):
+    def __init__(self, where, what, why, sometimes=False):
         self.where, self.what, self.why = re.compile(where), re.compile(what), why
-        self.met = False
+        self.met = sometimes
 
     def holds(self, label, path):
         found = bool(self.where.search(label) and self.what.fullmatch(path))

@@ -121,6 +121,18 @@ def described(engine):
         engine.delete("/containers/diff-log")
 
 
+def addressed(engine):
+    """an address of the whole container, as older clients say it"""
+    address, other = "02:42:ac:11:00:77", "02:42:ac:11:00:78"
+    for more in ({}, {"HostConfig": {"NetworkMode": "host"}}, {"HostConfig": {"NetworkMode": "none"}},
+                 {"NetworkingConfig": {"EndpointsConfig": {"bridge": {"MacAddress": other}}}}):
+        for version in ("1.24", "1.43", "1.44", "1.51"):
+            engine.post("/containers/create", {"name": "diff-addressed"}, {"Image": IMAGE, "MacAddress": address, **more},
+                        version=version, note=f"{more}")
+            engine.get("/containers/diff-addressed/json", version=version, note=f"{more}")
+            engine.delete("/containers/diff-addressed", keep=False)
+
+
 def refused(engine):
     """what is wrong with a description is refused alike"""
     for number, description in enumerate(REFUSED):
@@ -210,4 +222,4 @@ def listed(engine):
         engine.post("/containers/prune", {"filters": filters})
 
 
-CASES = (described, refused, unknown, listed)
+CASES = (described, addressed, refused, unknown, listed)

@@ -2,7 +2,8 @@
 
 import datetime
 
-from .image import IMAGE
+from .image import IMAGE, archive
+from .wire import nobody
 
 VERSIONS = ("1.24", "1.40", "1.44", "1.51")
 
@@ -69,6 +70,13 @@ def told(engine):
     engine.post("/containers/diff-renamed/wait")
     engine.post("/images/" + IMAGE + "/tag", {"repo": "diff/events", "tag": "1"})
     engine.delete("/images/diff/events:1")
+    engine.post("/images/load", {"quiet": "1"}, archive("diff/loaded:1", {"Env": ["TOLD=1"]}))
+    engine.delete("/images/diff/loaded:1")
+    name = f"{engine.registry}/told/app"
+    engine.post(f"/images/{IMAGE}/tag", {"repo": name, "tag": "1"}, keep=False)
+    engine.post(f"/images/{name}/push", {"tag": "1"}, headers=nobody(), keep=False)
+    engine.post("/images/create", {"fromImage": name, "tag": "1"}, keep=False)
+    engine.delete(f"/images/{name}:1", keep=False)
     engine.delete("/containers/diff-renamed")
     engine.delete("/networks/diff-events")
     engine.delete("/volumes/diff-events")
@@ -79,7 +87,7 @@ def told(engine):
         found = answer.content()
         found = found if isinstance(found, list) else [found]
         # What happens side by side comes in any order.
-        found.sort(key=lambda event: (event["Action"].split(":")[0], event["Actor"]["ID"]))
+        found.sort(key=lambda event: (event["Action"].split(":")[0], event["Actor"]["ID"], str(event["Actor"]["Attributes"])))
         answer.label, answer.content = f"{engine.case}: events of {kind}", lambda found=found: found
         engine.keep(answer)
     for filters in ({"event": ["pause"]}, {"container": ["diff-renamed"], "event": ["die"]}, {"label": ["a=b"], "event": ["start"]},

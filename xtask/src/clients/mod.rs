@@ -83,7 +83,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     setup::install(setup::RUN)?;
     setup::install(setup::CLIENTS)?;
     let clients = Clients::fetch()?;
-    let stack = stack()?;
     let engine = match &options.host {
         Some(host) => Engine::Given(host.clone()),
         None => {
@@ -91,21 +90,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             Engine::start()?
         }
     };
-    eprintln!("Loading {STACK}");
-    let import = clients
-        .command("docker", &engine)
-        .args([
-            "import",
-            "--change",
-            "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8",
-            "-",
-            STACK,
-        ])
-        .stdin(fs::File::open(&stack)?)
-        .stdout(Stdio::null())
-        .status()
-        .context("cannot run docker")?;
-    ensure!(import.success(), "cannot load {STACK}: {import}");
     let mut failed = Vec::new();
     let wanted = |script: &str| {
         let only = options.only.as_ref();
@@ -123,14 +107,20 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             failed.push(*script);
         }
     }
-    for (name, run) in CRATES.iter().filter(|(name, _)| named(name)) {
+    let scripts: Vec<_> = SCRIPTS.iter().filter(|script| wanted(script)).collect();
+    let crates: Vec<_> = CRATES.iter().filter(|(name, _)| named(name)).collect();
+    // Not before the comparisons: both engines have the same images there.
+    if !scripts.is_empty() || !crates.is_empty() {
+        load_stack(&clients, &engine)?;
+    }
+    for (name, run) in crates {
         println!("{name}");
         if let Err(error) = run(&clients, &engine) {
             eprintln!("{error:#}");
             failed.push(*name);
         }
     }
-    for script in SCRIPTS.iter().filter(|script| wanted(script)) {
+    for script in scripts {
         println!("{script}");
         let status = clients
             .command(clients.python(), &engine)
@@ -307,6 +297,27 @@ fn debian(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
             fs::remove_file(path)?;
         }
     }
+    Ok(())
+}
+
+/// Loads the scripts' image into an engine.
+fn load_stack(clients: &Clients, engine: &Engine) -> anyhow::Result<()> {
+    let stack = stack()?;
+    eprintln!("Loading {STACK}");
+    let import = clients
+        .command("docker", engine)
+        .args([
+            "import",
+            "--change",
+            "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8",
+            "-",
+            STACK,
+        ])
+        .stdin(fs::File::open(&stack)?)
+        .stdout(Stdio::null())
+        .status()
+        .context("cannot run docker")?;
+    ensure!(import.success(), "cannot load {STACK}: {import}");
     Ok(())
 }
 

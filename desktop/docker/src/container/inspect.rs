@@ -48,7 +48,7 @@ pub fn inspect(container: &Container) -> Value {
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
-        "ExecIDs": null,
+        "ExecIDs": or_null(json!(container.execs)),
         "GraphDriver": { "Data": null, "Name": "overlayfs" },
         // There is no file before something is written.
         "LogPath": if container.started.is_some() { &*container.log_path } else { "" },
@@ -57,7 +57,7 @@ pub fn inspect(container: &Container) -> Value {
         "Driver": "overlayfs",
         "Platform": "linux",
         "HostConfig": host_config(&spec),
-        "Mounts": container.mounts.iter().map(mount).collect::<Vec<_>>(),
+        "Mounts": mounts(container, &spec),
         "Config": config(container, &spec, &image),
         "NetworkSettings": network_settings(container, &spec),
     });
@@ -135,13 +135,48 @@ fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> V
         "Labels": labels(container),
         "ExposedPorts": exposed,
         "StopSignal": or(&spec.stop_signal, &image.stop_signal),
+        "MacAddress": mac_address(spec),
     });
-    omit_empty(&mut config, &["ExposedPorts", "StopSignal"]);
+    omit_empty(&mut config, &["ExposedPorts", "StopSignal", "MacAddress"]);
     if let Some(seconds) = spec.stop_timeout_seconds {
         // -1 is for ever.
         config["StopTimeout"] = i32::from_ne_bytes(seconds.to_ne_bytes()).into();
     }
     config
+}
+
+/// The address that was asked for on the network that the container is made on, which
+/// before 1.44 was one of the container's own.
+fn mac_address(spec: &ContainerSpec) -> &str {
+    let mode = network::mode(spec);
+    let place = spec.networks.iter().find(|place| place.network == mode);
+    place.map_or("", |place| &place.mac_address)
+}
+
+/// The mounts but those of `Tmpfs`, and of each the mode as it was written in a bind.
+fn mounts(container: &Container, spec: &ContainerSpec) -> Vec<Value> {
+    let given = given(spec).unwrap_or_default();
+    let host = &given["HostConfig"];
+    let binds = host["Binds"].as_array().into_iter().flatten();
+    let binds: Vec<Vec<&str>> = binds
+        .filter_map(|bind| Some(bind.as_str()?.rsplitn(3, ':').collect()))
+        .collect();
+    let told = container
+        .mounts
+        .iter()
+        .filter(|mount| mount.kind() != Kind::Tmpfs || host["Tmpfs"].get(&mount.target).is_none());
+    told.map(|point| {
+        let mut value = mount(point);
+        let mode = binds.iter().find_map(|parts| match parts[..] {
+            [mode, target, _] if target == point.target => Some(mode),
+            _ => None,
+        });
+        if let Some(mode) = mode {
+            value["Mode"] = mode.into();
+        }
+        value
+    })
+    .collect()
 }
 
 /// The targets of volumes without a name, and of those of the image.

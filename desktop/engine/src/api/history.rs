@@ -4,6 +4,7 @@
 use bollard_stubs::models::ContainerCreateBody;
 use serde_json::{Map, Value, json};
 
+use super::error::{ApiError, Result};
 use super::version::ApiVersion;
 
 const fn v(minor: u16) -> ApiVersion {
@@ -18,9 +19,7 @@ pub(super) fn container_of_client(body: &mut ContainerCreateBody, version: ApiVe
     {
         check.start_interval = None;
     }
-    let Some(host) = &mut body.host_config else {
-        return;
-    };
+    let host = body.host_config.get_or_insert_default();
     if version < v(40) && host.ipc_mode.as_deref().unwrap_or_default().is_empty() {
         host.ipc_mode = Some("shareable".to_owned());
     }
@@ -47,6 +46,49 @@ pub(super) fn container_of_client(body: &mut ContainerCreateBody, version: ApiVe
             options.options = None;
         }
     }
+}
+
+/// Gives the address of a whole container, which since 1.44 is said with each of its
+/// networks, to its place on the first. Returns a warning of Docker's.
+///
+/// # Errors
+///
+/// 400 where the two differ, or the container has no network of its own.
+pub(super) fn address_of_container(
+    body: &mut ContainerCreateBody,
+    address: &str,
+    version: ApiVersion,
+) -> Result<Option<&'static str>> {
+    let host = body.host_config.as_ref();
+    let mode = match host.and_then(|host| host.network_mode.as_deref()) {
+        None | Some("" | "default") => "bridge",
+        Some(mode) => mode,
+    };
+    let warning = (version >= v(44)).then_some(
+        "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.",
+    );
+    if matches!(mode, "host" | "none") || mode.starts_with("container:") {
+        return match version < v(44) {
+            true => Err(ApiError::bad_request(
+                "conflicting options: mac-address and the network mode",
+            )),
+            false => Ok(warning),
+        };
+    }
+    let mode = mode.to_owned();
+    let networks = body.networking_config.get_or_insert_default();
+    let places = networks.endpoints_config.get_or_insert_default();
+    let own = &mut places.entry(mode).or_default().mac_address;
+    let differs = own
+        .as_ref()
+        .is_some_and(|own| !own.is_empty() && own != address);
+    if version >= v(44) && differs {
+        return Err(ApiError::bad_request(
+            "the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be left empty",
+        ));
+    }
+    *own = Some(address.to_owned());
+    Ok(warning)
 }
 
 /// Adds to a container's inspect that it answered to its id and host name, too, on
@@ -110,7 +152,6 @@ pub(super) fn image(value: &mut Value, version: ApiVersion) {
         }
         config.insert("User".to_owned(), "".into());
         config.insert("WorkingDir".to_owned(), "".into());
-        value["Container"] = "".into();
         value["ContainerConfig"] = config.into();
     }
     if version < v(44) {
@@ -228,6 +269,31 @@ mod tests {
 
     fn mount(body: &ContainerCreateBody, place: usize) -> &bollard_stubs::models::Mount {
         &host(body).mounts.as_ref().unwrap()[place]
+    }
+
+    #[test]
+    fn an_address_of_the_whole_container_is_that_on_its_first_network() {
+        let told = |version, mode: &str, own: &str| {
+            let mut body = serde_json::from_value(json!({
+                "HostConfig": {"NetworkMode": mode},
+                "NetworkingConfig": {"EndpointsConfig": {"front": {"MacAddress": own}}},
+            }))
+            .unwrap();
+            let warning = address_of_container(&mut body, "02:00:00:00:00:01", v(version));
+            let places = body.networking_config.unwrap().endpoints_config.unwrap();
+            let address = |name: &str| places.get(name)?.mac_address.clone();
+            warning.map(|warning| (warning.is_some(), address("front"), address("bridge")))
+        };
+        let address = || Some("02:00:00:00:00:01".to_owned());
+        let empty = || Some(String::new());
+        assert_eq!(told(43, "front", "").unwrap(), (false, address(), None));
+        assert_eq!(told(44, "front", "").unwrap(), (true, address(), None));
+        assert_eq!(told(44, "default", "").unwrap(), (true, empty(), address()));
+        let other = "02:00:00:00:00:02";
+        assert_eq!(told(43, "front", other).unwrap(), (false, address(), None));
+        assert!(told(44, "front", other).is_err());
+        assert!(told(43, "none", "").is_err());
+        assert_eq!(told(44, "host", "").unwrap(), (true, empty(), None));
     }
 
     fn keys(value: &Value) -> Vec<&str> {

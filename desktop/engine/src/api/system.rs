@@ -305,6 +305,9 @@ async fn disk_usage(
             let mut row = image::summary(image);
             row["SharedSize"] = image.size.saturating_sub(usage.unique).into();
             row["Containers"] = usage.containers.into();
+            if image.digests.is_empty() {
+                row["RepoDigests"] = Value::Null;
+            }
             if version < ApiVersion::minor(44) {
                 row["VirtualSize"] = image.size.into();
             }

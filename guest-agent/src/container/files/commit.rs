@@ -117,11 +117,12 @@ impl Containers {
 /// Returns a configuration with what a client sets of it (moby,
 /// daemon/commit.go, `merge`).
 fn merged(mut config: ImageConfig, given: &ImageConfig) -> ImageConfig {
-    for pair in &given.env {
-        let key = pair.split('=').next().unwrap_or_default();
-        config.env.retain(|old| old.split('=').next() != Some(key));
-        config.env.push(pair.clone());
-    }
+    let key = |pair: &str| pair.split('=').next().map(str::to_owned);
+    let others = config.env.into_iter().filter(|old| {
+        let mut given = given.env.iter();
+        given.all(|pair| key(pair) != key(old))
+    });
+    config.env = given.env.iter().cloned().chain(others).collect();
     if !given.entrypoint.is_empty() {
         config.entrypoint.clone_from(&given.entrypoint);
         config.cmd.clone_from(&given.cmd);
@@ -217,7 +218,7 @@ mod tests {
             ..ImageConfig::default()
         };
         let config = merged(own.clone(), &given);
-        assert_eq!(config.env, words("A=1 B=3"));
+        assert_eq!(config.env, words("B=3 A=1"));
         assert_eq!(
             (config.entrypoint, config.cmd),
             (words("/init"), words("other"))

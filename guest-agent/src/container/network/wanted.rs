@@ -251,3 +251,64 @@ fn check_unaddressed(attachment: &NetworkAttachment) -> Result<(), Error> {
         true => "invalid endpoint settings:\nuser specified IP or MAC address is supported on user defined networks only",
     }.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wherry_proto::v1::PortBinding;
+
+    #[test]
+    fn what_only_the_owner_of_a_network_can_have_is_refused() {
+        let refused = |change: &dyn Fn(&mut ContainerSpec)| {
+            let mut spec = ContainerSpec::default();
+            change(&mut spec);
+            check_own(&spec).err().map(|error| error.to_string())
+        };
+        assert_eq!(refused(&|_| {}), None);
+        let ports =
+            "conflicting options: port publishing and the container type network mode".to_owned();
+        let dns = "conflicting options: dns and the network mode".to_owned();
+        let published = refused(&|spec| spec.ports.push(PortBinding::default()));
+        assert_eq!(published, Some(ports.clone()));
+        assert_eq!(refused(&|spec| spec.publish_all = true), Some(ports));
+        for list in [
+            (|spec| &mut spec.dns) as fn(&mut ContainerSpec) -> &mut Vec<String>,
+            |spec| &mut spec.dns_search,
+            |spec| &mut spec.dns_options,
+        ] {
+            let told = refused(&|spec| list(spec).push("x".to_owned()));
+            assert_eq!(told.as_ref(), Some(&dns));
+        }
+    }
+
+    #[test]
+    fn a_place_on_no_network_has_neither_links_nor_address() {
+        let attachment = NetworkAttachment {
+            links: vec!["db".to_owned()],
+            ..NetworkAttachment::default()
+        };
+        for (mode, kind) in [
+            (NetworkMode::Host, Some("host type networking")),
+            (
+                NetworkMode::Container("x".to_owned()),
+                Some("container type network"),
+            ),
+            (NetworkMode::None, None),
+        ] {
+            let told = check_unlinked(&attachment, &mode).err();
+            let told = told.map(|error| error.to_string());
+            assert_eq!(told.is_some(), kind.is_some());
+            assert!(kind.is_none_or(|kind| told.unwrap().contains(kind)));
+        }
+        assert!(check_unaddressed(&attachment).is_ok());
+        let with = |change: fn(&mut NetworkAttachment)| {
+            let mut attachment = NetworkAttachment::default();
+            change(&mut attachment);
+            check_unaddressed(&attachment).unwrap_err().to_string()
+        };
+        let alias = with(|place| place.aliases.push("db".to_owned()));
+        assert!(alias.contains("user defined networks"), "{alias}");
+        let address = with(|place| place.mac_address = "02:42:ac:11:00:99".to_owned());
+        assert!(address.contains("IP or MAC address"), "{address}");
+    }
+}

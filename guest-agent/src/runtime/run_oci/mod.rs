@@ -185,12 +185,25 @@ pub(super) fn exec(directory: &Path, exec: &ExecSpec, streams: Streams) -> Resul
         .with_detach(true)
         .with_process(Some(file.clone()))
         .build()
-        .map_err(|error| explained(error, causes.as_ref()));
+        .map_err(|error| explained(error, causes.as_ref()))
+        .map_err(|failure| without_directory(failure, process.cwd()));
     let _ = std::fs::remove_file(file);
     built.map(|pid| Made {
         pid: pid.as_raw(),
         uid: process.user().uid(),
     })
+}
+
+/// Tells of an exec's working directory that is not there as runc does, whose words
+/// clients take for a command that is not found.
+fn without_directory(failure: Failure, directory: &Path) -> Failure {
+    if !failure.message.contains("failed to chdir (e: ENOENT)") {
+        return failure;
+    }
+    Failure {
+        kind: FailureKind::CommandNotFound,
+        message: format!("chdir to cwd ({directory:?}) failed: no such file or directory"),
+    }
 }
 
 /// Returns the cgroup of the container's first process below the container's

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use bollard_stubs::models::ContainerConfig;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream as streams};
-use http::{StatusCode, Uri, header};
+use http::{HeaderValue, StatusCode, Uri, header};
 use serde_json::json;
 use wherry_client::{BulkReader, StreamError};
 use wherry_docker::human;
@@ -118,7 +118,10 @@ pub(super) async fn copy_out(
 }
 
 pub(super) async fn export(State(api): State<Api>, Name(container): Name) -> Result<Response> {
-    tar(&api, Purpose::Export(ExportStream { container })).await
+    let mut response = tar(&api, Purpose::Export(ExportStream { container })).await?;
+    let kind = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
 }
 
 /// Answers with what the guest packs. Where it fails on the way, the answer breaks

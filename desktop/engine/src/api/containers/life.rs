@@ -29,14 +29,30 @@ use crate::api::{Api, body, history};
 /// How long a container has to stop, seconds; it waits for ever.
 const FOR_EVER: u32 = u32::MAX;
 
+/// A container's description, with what `bollard-stubs` does not know any more.
+#[derive(Default, serde::Deserialize)]
+struct Wanted {
+    #[serde(flatten)]
+    body: ContainerCreateBody,
+    #[serde(rename = "MacAddress")]
+    mac_address: Option<String>,
+}
+
 pub(super) async fn create(
     State(api): State<Api>,
     Extension(version): Extension<ApiVersion>,
     uri: Uri,
     request: Body,
 ) -> Result<Response> {
-    let mut body: ContainerCreateBody = body::json(request).await?;
+    let Wanted {
+        mut body,
+        mac_address,
+    } = body::json(request).await?;
     history::container_of_client(&mut body, version);
+    let deprecated = match mac_address.as_deref().unwrap_or_default() {
+        "" => None,
+        address => history::address_of_container(&mut body, address, version)?,
+    };
     if body.image.as_deref().unwrap_or_default().is_empty() {
         return Err(ApiError::bad_request(
             "no image is named: Image must not be empty",
@@ -58,7 +74,8 @@ pub(super) async fn create(
         .await?
         .into_inner();
     let mut warnings = made.warnings;
-    warnings.extend(discarded.iter().flatten().map(|text| (*text).to_owned()));
+    let discarded = discarded.iter().flatten().chain(&deprecated);
+    warnings.extend(discarded.map(|text| (*text).to_owned()));
     let answer = json!({"Id": made.id, "Warnings": warnings});
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }

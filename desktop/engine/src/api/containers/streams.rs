@@ -77,6 +77,7 @@ pub(super) async fn attach_web_socket(
     parts: Parts,
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response> {
+    let container = super::inspect(&api.guest().await?, &name).await?;
     let upgrade = upgrade.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let version = ApiVersion::of(&parts);
     let query = Query::of(&parts.uri);
@@ -87,7 +88,6 @@ pub(super) async fn attach_web_socket(
         stdout: asked("stdout"),
         stderr: asked("stderr"),
     };
-    let container = super::inspect(&api.guest().await?, &name).await?;
     let stream = open(&api, container.id, wanted, &query).await?;
     let text = version < ApiVersion::minor(28);
     Ok(web_socket::answer(upgrade, stream, wanted, text))
