@@ -37,7 +37,7 @@ pub(crate) struct FetchedImage {
 }
 
 impl Store {
-    /// Unpacks a layer, plain, gzip or zstd. `name` is for messages.
+    /// Unpacks a layer, packed or not. `name` is for messages.
     pub(crate) fn fetch_layer(
         &self,
         mut source: impl Read,

@@ -20,8 +20,8 @@ pub(crate) struct ImportOptions {
 }
 
 impl Store {
-    /// Makes an image of one layer from the tar of a root file system, plain,
-    /// gzip or zstd.
+    /// Makes an image of one layer from the tar of a root file system, packed
+    /// or not.
     pub(crate) fn import(
         &self,
         mut reader: impl Read,

@@ -58,7 +58,7 @@ pub(crate) use digest::Digest;
 pub(crate) use error::Error;
 pub(crate) use fetched::{FetchedImage, summary};
 pub(crate) use import::ImportOptions;
-pub(crate) use layer::{Packer, extract_at};
+pub(crate) use layer::{Packer, extract_at, unpacked};
 pub(crate) use oci::{CONFIG, Descriptor, LAYER, MANIFEST, MAX_JSON, Manifest, Platform};
 pub(crate) use packed::{KnownLayer, LayerTar};
 pub(crate) use platform::choose;

@@ -14,7 +14,7 @@ use crate::output;
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Examples:\n  wherry load -i nginx.tar\n  docker save nginx | wherry load\n\n\
-                        Takes archives of Docker and OCI, plain or compressed with gzip or zstd."
+                        Takes archives of Docker and OCI, plain or compressed with gzip, bzip2, xz or zstd."
 )]
 pub(crate) struct Arguments {
     /// The archive; standard input where there is none

@@ -11,7 +11,7 @@ use super::view::View;
 use crate::container::error::Error;
 use crate::container::record::Record;
 use crate::container::{Containers, blocking};
-use crate::image::{extract_at, resolve_user};
+use crate::image::{extract_at, resolve_user, unpacked};
 
 /// Where an archive goes.
 pub(crate) struct CopyInOptions {
@@ -25,7 +25,7 @@ pub(crate) struct CopyInOptions {
 }
 
 impl Containers {
-    /// Unpacks a tar into a directory of a container.
+    /// Unpacks a tar, itself packed or not, into a directory of a container.
     ///
     /// # Errors
     ///
@@ -55,9 +55,10 @@ impl Containers {
                 true => Some(owner(&container.record(), &view)?),
                 false => None,
             };
-            let archive = BufReader::with_capacity(256 * 1024, archive);
+            let archive = unpacked(archive)
+                .map_err(|error| Error::Invalid(format!("the archive cannot be read: {error}")))?;
             extract_at(
-                archive,
+                BufReader::with_capacity(256 * 1024, archive),
                 root,
                 options.path.as_bytes(),
                 options.overwrite,

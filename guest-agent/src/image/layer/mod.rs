@@ -29,6 +29,7 @@ use std::path::Path;
 
 pub(crate) use extract::extract_at;
 pub(crate) use pack::Packer;
+pub(crate) use pipeline::unpacked;
 pub(super) use pipeline::{Compression, Unpacked, unpack};
 pub(super) use skeleton::{Assembly, tar_length};
 pub(super) use tar_reader::{Kind, TarReader};

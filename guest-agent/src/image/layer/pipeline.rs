@@ -12,6 +12,10 @@ use super::{SKELETON, TREE, UnpackedLayer, read_full};
 use crate::image::{Digest, Error};
 
 const CHUNK: usize = 256 * 1024;
+/// What unpacking xz may take: `xz -9` wants 65 MiB, and who packed it may want the
+/// guest's all.
+const XZ_MEMORY: u64 = 256 * 1024 * 1024;
+
 /// Chunks under way between two threads.
 const QUEUE: usize = 8;
 
@@ -21,6 +25,8 @@ pub(crate) enum Compression {
     None,
     Gzip,
     Zstd,
+    Bzip2,
+    Xz,
 }
 
 impl Compression {
@@ -29,6 +35,8 @@ impl Compression {
         match start {
             [0x1f, 0x8b, ..] => Compression::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+            [b'B', b'Z', b'h', ..] => Compression::Bzip2,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
             _ => Compression::None,
         }
     }
@@ -42,8 +50,30 @@ impl Compression {
                 Box::new(flate2::bufread::MultiGzDecoder::new(buffered))
             }
             Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(source)?),
+            Compression::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(source)),
+            Compression::Xz => {
+                let stream = liblzma::stream::Stream::new_stream_decoder(
+                    XZ_MEMORY,
+                    liblzma::stream::CONCATENATED,
+                );
+                let stream = stream.map_err(io::Error::other)?;
+                Box::new(liblzma::read::XzDecoder::new_stream(source, stream))
+            }
         })
     }
+}
+
+/// Returns a reader of what a stream holds, packed or not.
+///
+/// # Errors
+///
+/// Those of reading its first bytes.
+pub(crate) fn unpacked<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let mut start = [0; 6];
+    let length = read_full(&mut source, &mut start)?;
+    let compression = Compression::of(&start[..length]);
+    let start = start[..length].to_vec();
+    compression.decoder(Read::chain(io::Cursor::new(start), source))
 }
 
 /// A layer and what its stream was.
@@ -255,5 +285,71 @@ impl Read for Chunks {
         buffer[..length].copy_from_slice(&available[..length]);
         self.consume(length);
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn packed(compression: Compression, bytes: &[u8]) -> Vec<u8> {
+        match compression {
+            Compression::None => bytes.to_vec(),
+            Compression::Gzip => {
+                let mut writer = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+                writer.write_all(bytes).unwrap();
+                writer.finish().unwrap()
+            }
+            Compression::Zstd => zstd::encode_all(bytes, 1).unwrap(),
+            Compression::Bzip2 => {
+                let mut writer = bzip2::write::BzEncoder::new(Vec::new(), Default::default());
+                writer.write_all(bytes).unwrap();
+                writer.finish().unwrap()
+            }
+            Compression::Xz => {
+                let mut writer = liblzma::write::XzEncoder::new(Vec::new(), 1);
+                writer.write_all(bytes).unwrap();
+                writer.finish().unwrap()
+            }
+        }
+    }
+
+    const ALL: [Compression; 5] = [
+        Compression::None,
+        Compression::Gzip,
+        Compression::Zstd,
+        Compression::Bzip2,
+        Compression::Xz,
+    ];
+
+    #[test]
+    fn what_is_packed_is_told_by_its_first_bytes() {
+        let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+        for compression in ALL {
+            let packed = packed(compression, &bytes);
+            assert_eq!(Compression::of(&packed), compression);
+            let mut read = Vec::new();
+            let mut reader = unpacked(&packed[..]).unwrap();
+            reader.read_to_end(&mut read).unwrap();
+            assert!(read == bytes, "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_or_too_short_is_an_error_or_itself() {
+        let mut read = Vec::new();
+        unpacked(&b"BZ"[..])
+            .unwrap()
+            .read_to_end(&mut read)
+            .unwrap();
+        assert_eq!(read, b"BZ");
+        for compression in &ALL[1..] {
+            let packed = packed(*compression, &[7; 10_000]);
+            let cut = &packed[..packed.len() - 5];
+            let read = unpacked(cut).and_then(|mut reader| reader.read_to_end(&mut Vec::new()));
+            assert!(read.is_err(), "{compression:?}");
+        }
     }
 }

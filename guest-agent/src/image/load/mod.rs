@@ -21,7 +21,7 @@ use super::store::NewImage;
 use super::{Error, ImageRecord, Progress, Store};
 
 impl Store {
-    /// Loads every image of an archive, itself plain, gzip or zstd, that has a
+    /// Loads every image of an archive, itself packed or not, that has a
     /// variant for this machine. All or nothing: a failure leaves no trace.
     pub(crate) fn load(
         &self,
