@@ -5,6 +5,7 @@ import tarfile
 import threading
 
 from .image import IMAGE, entry
+from .wire import pieces
 
 VERSIONS = ("1.24", "1.41", "1.42", "1.51")
 
@@ -119,6 +120,12 @@ def logged(engine):
                  {"stderr": "0"}, {"stdout": "0"}, {"stdout": "0", "stderr": "0"}, {"tail": "2", "follow": "1"}):
         engine.get("/containers/diff-logs/logs", {**both, **more})
     engine.get("/containers/diff-logs/logs")
+    gone(engine, "diff-logs")
+    make(engine, "diff-logs", "printf", "\\none\\ntwo\\nthree")
+    engine.post("/containers/diff-logs/wait", keep=False)
+    for more in ({}, {"follow": "1"}, {"timestamps": "1"}, {"tail": "2"}):
+        answer = engine.get("/containers/diff-logs/logs", {**both, **more}, note="pieces")
+        answer.content = lambda told=pieces(answer.body): told
     engine.hijack("/containers/diff-logs/attach", {"logs": "1", **both}, note="logs alone")
     gone(engine, "diff-logs")
     make(engine, "diff-logs", "sh", "-c", "stty size; echo err >&2", Tty=True)

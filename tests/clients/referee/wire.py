@@ -66,6 +66,16 @@ def frames(body):
     return said
 
 
+def pieces(body):
+    """The pieces themselves, those of each stream in their order: clients take a log's for its lines."""
+    found = []
+    while body:
+        length = int.from_bytes(body[4:8], "big")
+        found.append([body[0], body[8:8 + length].decode(errors="replace")])
+        body = body[8 + length:]
+    return sorted(found, key=lambda piece: piece[0])
+
+
 def values(body):
     """One JSON value, or a list of those that follow each other."""
     decoder, found, text = json.JSONDecoder(), [], body.decode()

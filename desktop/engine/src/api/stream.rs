@@ -35,6 +35,9 @@ pub(super) enum Form {
     Raw,
     /// Output and error apart, each piece behind a header of 8 bytes.
     Multiplexed,
+    /// The same, each line a piece of its own: clients take the pieces of a log for its
+    /// lines.
+    Lines,
 }
 
 impl Form {
@@ -46,10 +49,18 @@ impl Form {
         }
     }
 
+    /// Returns the form of what was logged.
+    pub(super) fn of_log(terminal: bool) -> Self {
+        match Self::of(terminal) {
+            Self::Multiplexed => Self::Lines,
+            form => form,
+        }
+    }
+
     /// Returns the content type, which tells the forms apart since 1.42.
     fn content_type(self, version: ApiVersion) -> &'static str {
         match self {
-            Self::Multiplexed if version >= ApiVersion::minor(42) => {
+            Self::Multiplexed | Self::Lines if version >= ApiVersion::minor(42) => {
                 "application/vnd.docker.multiplexed-stream"
             }
             _ => "application/vnd.docker.raw-stream",
@@ -64,14 +75,21 @@ impl Form {
             Kind::Stderr => 2,
             _ => return None,
         };
-        if self == Self::Raw {
-            return Some(frame.payload.clone());
-        }
-        let length = u32::try_from(frame.payload.len()).ok()?;
         let mut bytes = BytesMut::with_capacity(8 + frame.payload.len());
-        bytes.put_u32(stream << 24);
-        bytes.put_u32(length);
-        bytes.extend_from_slice(&frame.payload);
+        let mut put = |piece: &[u8]| {
+            bytes.put_u32(stream << 24);
+            // A frame is shorter than this can tell.
+            bytes.put_u32(u32::try_from(piece.len()).unwrap_or(u32::MAX));
+            bytes.extend_from_slice(piece);
+        };
+        match self {
+            Self::Raw => return Some(frame.payload.clone()),
+            Self::Multiplexed => put(&frame.payload),
+            Self::Lines => frame
+                .payload
+                .split_inclusive(|byte| *byte == b'\n')
+                .for_each(put),
+        }
         Some(bytes.freeze())
     }
 }
@@ -387,6 +405,13 @@ mod tests {
             .encode(&frame(Kind::Stderr, b"no"))
             .unwrap();
         assert_eq!(&error[..], b"\x02\0\0\0\0\0\0\x02no");
+        let lines = Form::Lines
+            .encode(&frame(Kind::Stdout, b"\none\ntwo"))
+            .unwrap();
+        assert_eq!(
+            &lines[..],
+            b"\x01\0\0\0\0\0\0\x01\n\x01\0\0\0\0\0\0\x04one\n\x01\0\0\0\0\0\0\x03two"
+        );
         let raw = Form::Raw.encode(&frame(Kind::Stdout, b"yes")).unwrap();
         assert_eq!(&raw[..], b"yes");
         assert_eq!(Form::Raw.encode(&frame(Kind::Exit, b"\0\0\0\0")), None);

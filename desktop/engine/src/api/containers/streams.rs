@@ -42,7 +42,11 @@ pub(super) async fn attach(
         stderr: query.flag("stderr"),
     };
     let container = super::inspect(&api.guest().await?, &name).await?;
-    let form = Form::of(container.spec.as_ref().is_some_and(|spec| spec.terminal));
+    let terminal = container.spec.as_ref().is_some_and(|spec| spec.terminal);
+    let form = match follow {
+        true => Form::of(terminal),
+        false => Form::of_log(terminal),
+    };
     let stream = open(&api, container.id, wanted, &query).await?;
     let client = Client::of(&parts, upgrade, body);
     stream::answer(stream, wanted, form, client, None)
@@ -113,7 +117,7 @@ pub(super) async fn logs(
     };
     let (since_ns, until_ns) = (query.time_ns("since")?, query.time_ns("until")?);
     let container = super::inspect(&api.guest().await?, &name).await?;
-    let form = Form::of(container.spec.as_ref().is_some_and(|spec| spec.terminal));
+    let form = Form::of_log(container.spec.as_ref().is_some_and(|spec| spec.terminal));
     let purpose = Purpose::Logs(LogsStream {
         container: container.id,
         stdout,
