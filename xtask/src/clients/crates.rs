@@ -6,14 +6,51 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 
-use super::{Clients, Engine, STACK};
+use super::{Clients, Engine};
 use crate::build;
 use crate::clients::registry::Registry;
 
 const BOLLARD: &str = "0.21.1";
 
-/// The tests of bollard that cannot pass, and why.
-const CANNOT_PASS: &[(&str, &str)] = &[];
+/// The tests of bollard that cannot pass, by the beginning of their names, and why.
+const CANNOT_PASS: &[(&str, &str)] = &[
+    ("integration_test_build_image", "images are not built yet"),
+    ("integration_test_search_images", "Docker Hub is asked"),
+    ("test_downversioning", "it goes to /var/run/docker.sock"),
+    ("integration_test_get_plugin_privileges", PLUGINS),
+    ("integration_test_plugin_", PLUGINS),
+    ("integration_test_create_config", SWARM),
+    ("integration_test_list_configs", SWARM),
+    ("integration_test_update_config", SWARM),
+    ("integration_test_inspect_node", SWARM),
+    ("integration_test_list_nodes", SWARM),
+    ("integration_test_update_node", SWARM),
+    ("integration_test_create_secret", SWARM),
+    ("integration_test_list_secrets", SWARM),
+    ("integration_test_update_secret", SWARM),
+    ("integration_test_create_service", SWARM),
+    ("integration_test_list_services", SWARM),
+    ("integration_test_rollback_service", SWARM),
+    ("integration_test_service_logs", SWARM),
+    ("integration_test_update_service", SWARM),
+    ("integration_test_inspect_task", SWARM),
+    ("integration_test_list_tasks", SWARM),
+    ("integration_test_task_logs", SWARM),
+];
+const SWARM: &str = "there is no swarm";
+const PLUGINS: &str = "there are no plugins";
+
+/// A root file system with what the containers of bollard's tests run and read.
+const ROOT: &str = r#"
+set -e
+mkdir -p bin dev etc/config proc sys tmp usr/sbin www
+cp "$(command -v busybox)" bin/
+for name in $(busybox --list); do [ -e "bin/$name" ] || ln -s busybox "bin/$name"; done
+printf '#!/bin/sh\nprintf "\\nHello from Docker!\\n"\n' > hello
+printf '#!/bin/sh\nexec httpd "$@"\n' > usr/sbin/run_uhttpd
+printf '\nconfig uhttpd main\n' > etc/config/uhttpd
+chmod 755 hello usr/sbin/run_uhttpd
+"#;
 
 /// Runs testcontainers for Rust, with a database in it.
 ///
@@ -55,7 +92,7 @@ pub(super) fn bollard(clients: &Clients, engine: &Engine) -> anyhow::Result<()> 
         .map(|(name, result)| (name, result.starts_with("ok")))
         .collect();
     ensure!(!tests.is_empty(), "bollard's tests did not run:\n{text}");
-    let known = |name: &str| CANNOT_PASS.iter().find(|(test, _)| *test == name);
+    let known = |name: &str| CANNOT_PASS.iter().find(|(test, _)| name.starts_with(test));
     let mut wrong = Vec::new();
     for (name, passed) in &tests {
         match (passed, known(name)) {
@@ -121,23 +158,27 @@ fn source(clients: &Clients) -> anyhow::Result<PathBuf> {
 
 /// Fills a registry with the images that bollard's tests pull.
 fn fill(clients: &Clients, engine: &Engine, registry: &Registry) -> anyhow::Result<()> {
-    let greeting = "CMD [\"printf\", \"\\\\nHello from Docker!\\\\n\"]";
-    for (name, change) in [
-        ("alpine:latest", "CMD [\"sh\"]"),
-        ("hello-world:linux", greeting),
+    let root = tempfile::tempdir()?;
+    let script = |script: &str| {
+        let mut command = clients.command("sh", engine);
+        command
+            .current_dir(&root)
+            .args(["-c", script])
+            .stdout(Stdio::null());
+        build::run(command)
+    };
+    script(ROOT)?;
+    for (name, cmd) in [
+        ("alpine:latest", "sh"),
+        ("hello-world:linux", "/hello"),
+        ("fussybeaver/uhttpd:latest", "/usr/sbin/run_uhttpd"),
     ] {
         let full = format!("{}/{name}", registry.name());
-        let script = format!(
-            "docker create --name for-bollard {STACK} true && \
-             docker commit --change '{change}' for-bollard {full} && \
-             docker rm for-bollard && docker push {full} && docker rmi {full}"
-        );
-        let status = clients
-            .command("sh", engine)
-            .args(["-c", &script])
-            .stdout(Stdio::null())
-            .status()?;
-        ensure!(status.success(), "cannot fill the registry: {status}");
+        script(&format!(
+            "tar -cf - . | docker import --change 'CMD [\"{cmd}\"]' - {full} && \
+             docker push {full} && docker rmi {full}"
+        ))
+        .with_context(|| format!("cannot fill the registry with {name}"))?;
     }
     Ok(())
 }
