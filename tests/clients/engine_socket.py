@@ -50,7 +50,7 @@ def reaped():
 
 def followed():
     """events and their end reach a container"""
-    told = inside("DOCKER events --since 0 --until $(date +%s) --filter container=socket-0 --format '{{.Action}}'")
+    told = inside("DOCKER events --since 0 --until $(($(date +%s) + 1)) --filter container=socket-0 --format '{{.Action}}'")
     holds("destroy", told)
 
 
