@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 /// An emulated guest is slow; a healthy engine never comes near it.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Where an engine serves its API.
 #[derive(Clone, Debug)]

@@ -127,7 +127,7 @@ def settled(engine, answer, told):
     told_of = {"Downloading", "Extracting", "Pushing", "Preparing", "Waiting", "Verifying Checksum", "Download complete",
                "Pulling fs layer", "Pull complete", "Pushed", "Layer already exists", "Already exists"}
     lines = answer.content() if isinstance(answer.content(), list) else [answer.content()]
-    kept = [line for line in lines if line.get("status") not in told_of]
+    kept = [line for line in lines if line.get("status") not in told_of and not line.get("status", "").startswith("Mounted from")]
     # Of every status the shape of its first line.
     seen, shapes = set(), []
     for line in lines:

@@ -22,9 +22,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .with_cmd(["-c", DATABASE])
         .with_startup_timeout(Duration::from_secs(180))
         .start()?;
-    let (host, port) = (server.get_host()?, server.get_host_port_ipv4(5432)?);
+    // In a container itself, `get_host` would be the gateway of the engine's bridge.
+    let port = server.get_host_port_ipv4(5432)?;
     let mut database = Client::connect(
-        &format!("host={host} port={port} user=postgres dbname=postgres"),
+        &format!("host=localhost port={port} user=postgres dbname=postgres"),
         NoTls,
     )?;
     database.batch_execute("create table t (n int); insert into t select generate_series(1, 1000)")?;
