@@ -90,6 +90,15 @@ fn reaches(netns: &Path, target: impl Into<std::net::IpAddr>, listener: &Path) -
     })
 }
 
+/// As [`reaches`], for what has to go through: on a busy machine a packet may take longer.
+fn comes_to_reach(
+    netns: &Path,
+    target: impl Into<std::net::IpAddr> + Copy,
+    listener: &Path,
+) -> bool {
+    (0..20).any(|_| reaches(netns, target, listener))
+}
+
 fn rules(table: &str) -> String {
     let output = Command::new("nft")
         .args(["list", "table", "inet", table])
@@ -121,7 +130,11 @@ fn a_network_may_keep_its_containers_from_each_other() {
         let address = |attachment: &Attachment, place: usize| attachment.endpoints[place].ipv4;
         let netns = |attachment: &Attachment| attachment.netns.clone().unwrap();
         assert!(!reaches(&netns(&one), address(&other, 0), &netns(&other)));
-        assert!(reaches(&netns(&one), address(&other, 1), &netns(&other)));
+        assert!(comes_to_reach(
+            &netns(&one),
+            address(&other, 1),
+            &netns(&other)
+        ));
     });
 }
 
@@ -151,8 +164,16 @@ fn containers_reach_their_own_networks_and_no_others() {
         );
         let (web, db, both, old) = (web, db, both, old.netns.unwrap());
         let netns = |attachment: &Attachment| attachment.netns.clone().unwrap();
-        assert!(reaches(&netns(&both), web.address.unwrap(), &netns(&web)));
-        assert!(reaches(&netns(&both), db.address.unwrap(), &netns(&db)));
+        assert!(comes_to_reach(
+            &netns(&both),
+            web.address.unwrap(),
+            &netns(&web)
+        ));
+        assert!(comes_to_reach(
+            &netns(&both),
+            db.address.unwrap(),
+            &netns(&db)
+        ));
         assert!(!reaches(&netns(&web), db.address.unwrap(), &netns(&db)));
         assert!(!reaches(&netns(&db), web.address.unwrap(), &netns(&web)));
         assert!(!reaches(&old, web.address.unwrap(), &netns(&web)));
@@ -175,7 +196,11 @@ fn internal_network_has_no_way_out_nor_in() {
         let web = start(&network, "web", &["front"]).await;
         let netns = |attachment: &Attachment| attachment.netns.clone().unwrap();
         assert_eq!(one.gateway, None);
-        assert!(reaches(&netns(&one), two.address.unwrap(), &netns(&two)));
+        assert!(comes_to_reach(
+            &netns(&one),
+            two.address.unwrap(),
+            &netns(&two)
+        ));
         let guest = TcpListener::bind("0.0.0.0:8080").unwrap();
         let gateway = SocketAddr::from(([172, 18, 0, 1], 8080));
         let connect = || TcpStream::connect_timeout(&gateway, PATIENCE).is_ok();
@@ -281,7 +306,11 @@ fn container_moves_between_networks_under_traffic() {
                 .await
                 .unwrap();
             exchange(turn);
-            assert!(reaches(&netns(&client), web.address.unwrap(), &netns(&web)));
+            assert!(comes_to_reach(
+                &netns(&client),
+                web.address.unwrap(),
+                &netns(&web)
+            ));
         }
         assert_eq!(rules(&format!("wherry-{}", &front[..12])), before);
         let twice = network.connect(&id("client"), endpoint("front")).await;
