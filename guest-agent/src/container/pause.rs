@@ -66,6 +66,8 @@ impl Containers {
     pub(super) async fn resume(&self, container: &Container) -> Result<(), Error> {
         match self.freeze(container, false).await {
             Err(_) if container.status() != Status::Running => return Ok(()),
+            // It has ended, which is not on record yet.
+            Err(Error::State(_)) => return Ok(()),
             result => result?,
         }
         self.publish(container, "unpause", &[]);
