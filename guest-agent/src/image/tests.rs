@@ -4,7 +4,7 @@ use std::fs;
 
 use super::snapshot::OverlayMount;
 use super::testing::{Sandbox, Tar, TestImage, names};
-use super::{Dependent, Error, ImportOptions, Store, unmount_root};
+use super::{Dependent, Error, ImageRecord, ImportOptions, Store, unmount_root};
 
 fn base() -> Vec<u8> {
     Tar::default()
@@ -201,18 +201,21 @@ fn removal_follows_dockers_rules() {
 fn digests_are_names_that_go_with_the_last_of_their_repository() {
     let sandbox = Sandbox::new();
     let archive = |name: &str| TestImage::new(name).layer(base()).docker();
-    let load = || {
-        for name in ["a:1", "a:2", "other:1"] {
-            sandbox.load(&archive(name)).unwrap();
-        }
-        let record = sandbox.store.inspect("a:1").unwrap();
+    let push = |record: ImageRecord, repository: &str| {
         let (manifest, _) = sandbox.store.manifest(&record).unwrap();
-        let canonical = format!("docker.io/library/a@{}", super::Digest::of(&manifest));
+        let digest = super::Digest::of(&manifest);
+        let canonical = format!("docker.io/library/{repository}@{digest}");
         sandbox
             .store
             .record_push(&record.id, &canonical, &manifest)
             .unwrap();
         canonical
+    };
+    let load = || {
+        for name in ["a:1", "a:2", "other:1"] {
+            sandbox.load(&archive(name)).unwrap();
+        }
+        push(sandbox.store.inspect("a:1").unwrap(), "a")
     };
     let remove = |name: &str| sandbox.store.remove(name, false, &nobody).unwrap();
     let canonical = load();
@@ -239,13 +242,7 @@ fn digests_are_names_that_go_with_the_last_of_their_repository() {
     // Pulled by its digest alone, it goes with that.
     let canonical = load();
     for name in ["a:1", "a:2", "other:1"] {
-        let record = sandbox.store.list().remove(0);
-        let (manifest, _) = sandbox.store.manifest(&record).unwrap();
-        let kept = format!("docker.io/library/kept@{}", super::Digest::of(&manifest));
-        sandbox
-            .store
-            .record_push(&record.id, &kept, &manifest)
-            .unwrap();
+        push(sandbox.store.list().remove(0), "kept");
         assert_eq!(remove(name).deleted.len(), 0);
     }
     let kept = canonical.replace("/a@", "/kept@");

@@ -26,21 +26,32 @@ const BUFFER_MAX_SIZE: libc::c_int = 2;
 pub(super) fn set_window(socket: &impl AsRawFd, bytes: u64) -> io::Result<()> {
     // The limit first, to which the size is held.
     for option in [BUFFER_MAX_SIZE, BUFFER_SIZE] {
-        // SAFETY: an open socket, and a whole number of the length that is told.
-        let set = unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::AF_VSOCK,
-                option,
-                (&raw const bytes).cast(),
-                size_of_val(&bytes) as libc::socklen_t,
-            )
-        };
-        if set != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        set_option(socket, libc::AF_VSOCK, option, bytes)?;
     }
     Ok(())
+}
+
+/// Sets an option of a socket, whose value is this number.
+fn set_option<Number: Copy>(
+    socket: &impl AsRawFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: Number,
+) -> io::Result<()> {
+    // SAFETY: an open socket, and a value of the length that is told.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    match set {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// A stream socket that tokio reads and writes, and that can be handed to
@@ -118,20 +129,8 @@ impl Connection {
     /// Where the socket cannot hold as many.
     pub(crate) fn set_low_water(&self, bytes: usize) -> io::Result<()> {
         let bytes = libc::c_int::try_from(bytes).map_err(io::Error::other)?;
-        // SAFETY: an open socket, and an integer of the length that is told.
-        let set = unsafe {
-            libc::setsockopt(
-                self.socket.get_ref().as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_RCVLOWAT,
-                (&raw const bytes).cast(),
-                size_of_val(&bytes) as libc::socklen_t,
-            )
-        };
-        match set {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
+        let socket = self.socket.get_ref();
+        set_option(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)
     }
 
     /// Has the connection hold so many bytes for its reader. Unix sockets, which take

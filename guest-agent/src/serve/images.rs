@@ -27,7 +27,8 @@ impl ImagesService {
         let (events, id) = (&self.agent.events, removal.image.id());
         // As in Docker's, digests that went along with a name are not told of.
         let tags = removal.untagged.iter().filter(|name| !name.contains('@'));
-        for _ in 0..tags.count().max(removal.untagged.len().min(1)) {
+        let least = usize::from(!removal.untagged.is_empty());
+        for _ in 0..tags.count().max(least) {
             events.publish_image("untag", &id, id.clone(), &removal.image.config.labels);
         }
         if removal.deleted.contains(&id) {

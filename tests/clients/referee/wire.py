@@ -59,10 +59,8 @@ class Answer:
 def frames(body):
     """What each of the streams said: they are pipes of their own, without an order between them."""
     said = {}
-    while body:
-        stream, length = str(body[0]), int.from_bytes(body[4:8], "big")
-        said[stream] = said.get(stream, "") + body[8:8 + length].decode(errors="replace")
-        body = body[8 + length:]
+    for stream, text in pieces(body):
+        said[str(stream)] = said.get(str(stream), "") + text
     return said
 
 

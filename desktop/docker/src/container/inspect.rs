@@ -16,6 +16,7 @@ use crate::{human, network, omit_empty, or_null};
 pub fn inspect(container: &Container) -> Value {
     let spec = container.spec.clone().unwrap_or_default();
     let image = container.image_config.clone().unwrap_or_default();
+    let given = given(&spec);
     let status = container.status();
     let (path, args) = match command(container).split_first() {
         Some((path, args)) => (path.as_str(), args),
@@ -57,8 +58,8 @@ pub fn inspect(container: &Container) -> Value {
         "Driver": "overlayfs",
         "Platform": "linux",
         "HostConfig": host_config(&spec),
-        "Mounts": mounts(container, &spec),
-        "Config": config(container, &spec, &image),
+        "Mounts": mounts(container, given.as_ref()),
+        "Config": config(container, &spec, &image, given.as_ref()),
         "NetworkSettings": network_settings(container, &spec),
     });
     if let Some(health) = &container.health {
@@ -71,7 +72,12 @@ pub fn inspect(container: &Container) -> Value {
     inspected
 }
 
-fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> Value {
+fn config(
+    container: &Container,
+    spec: &ContainerSpec,
+    image: &ImageConfig,
+    given: Option<&Value>,
+) -> Value {
     let or = |own: &str, image: &str| {
         if own.is_empty() {
             image.to_owned()
@@ -110,8 +116,7 @@ fn config(container: &Container, spec: &ContainerSpec, image: &ImageConfig) -> V
         .chain(spec.ports.iter().map(port_name))
         .map(|port| (port, json!({})))
         .collect();
-    let given = given(spec);
-    let attaches = |name: &str, otherwise: bool| match &given {
+    let attaches = |name: &str, otherwise: bool| match given {
         Some(given) => given[name].as_bool().unwrap_or_default(),
         None => otherwise,
     };
@@ -154,9 +159,8 @@ fn mac_address(spec: &ContainerSpec) -> &str {
 }
 
 /// The mounts but those of `Tmpfs`, and of each the mode as it was written in a bind.
-fn mounts(container: &Container, spec: &ContainerSpec) -> Vec<Value> {
-    let given = given(spec).unwrap_or_default();
-    let host = &given["HostConfig"];
+fn mounts(container: &Container, given: Option<&Value>) -> Vec<Value> {
+    let host = given.map_or(&Value::Null, |given| &given["HostConfig"]);
     let binds = host["Binds"].as_array().into_iter().flatten();
     let binds: Vec<Vec<&str>> = binds
         .filter_map(|bind| Some(bind.as_str()?.rsplitn(3, ':').collect()))

@@ -4,6 +4,7 @@
 use bollard_stubs::models::ContainerCreateBody;
 use serde_json::{Map, Value, json};
 
+use super::containers::{has_networks, network_mode};
 use super::error::{ApiError, Result};
 use super::version::ApiVersion;
 
@@ -59,15 +60,12 @@ pub(super) fn address_of_container(
     address: &str,
     version: ApiVersion,
 ) -> Result<Option<&'static str>> {
-    let host = body.host_config.as_ref();
-    let mode = match host.and_then(|host| host.network_mode.as_deref()) {
-        None | Some("" | "default") => "bridge",
-        Some(mode) => mode,
-    };
+    let host = body.host_config.get_or_insert_default();
+    let mode = network_mode(host).to_owned();
     let warning = (version >= v(44)).then_some(
         "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.",
     );
-    if matches!(mode, "host" | "none") || mode.starts_with("container:") {
+    if !has_networks(&mode) {
         return match version < v(44) {
             true => Err(ApiError::bad_request(
                 "conflicting options: mac-address and the network mode",
@@ -75,7 +73,6 @@ pub(super) fn address_of_container(
             false => Ok(warning),
         };
     }
-    let mode = mode.to_owned();
     let networks = body.networking_config.get_or_insert_default();
     let places = networks.endpoints_config.get_or_insert_default();
     let own = &mut places.entry(mode).or_default().mac_address;

@@ -11,12 +11,12 @@ mod layout;
 #[cfg(test)]
 mod tests;
 
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 
 use archive::Archive;
 pub(super) use archive::check_diff_ids;
 
-use super::layer::{Compression, UnpackedLayer, read_full};
+use super::layer::{UnpackedLayer, unpacked};
 use super::store::NewImage;
 use super::{Error, ImageRecord, Progress, Store};
 
@@ -25,19 +25,15 @@ impl Store {
     /// variant for this machine. All or nothing: a failure leaves no trace.
     pub(crate) fn load(
         &self,
-        mut reader: impl Read,
+        reader: impl Read,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<ImageRecord>, Error> {
-        let mut start = [0; 6];
         let broken = |error| Error::InvalidArchive(format!("it cannot be read: {error}"));
-        let length = read_full(&mut reader, &mut start).map_err(broken)?;
-        if length == 0 {
+        let mut reader = BufReader::new(reader);
+        if reader.fill_buf().map_err(broken)?.is_empty() {
             return Err(Error::InvalidArchive("it is empty".to_owned()));
         }
-        let start = &start[..length];
-        let decoder = Compression::of(start)
-            .decoder(start.chain(reader))
-            .map_err(broken)?;
+        let decoder = unpacked(reader).map_err(broken)?;
         let mut archive = Archive::read(
             BufReader::with_capacity(256 * 1024, decoder),
             &self.temporary(),

@@ -8,6 +8,7 @@ mod stats;
 mod streams;
 
 pub(super) use archive::{send, tar};
+pub(super) use create::{has_networks, network_mode};
 pub(super) use life::size;
 pub(super) use streams::{json_stream, line};
 

@@ -146,6 +146,19 @@ fn given(body: &ContainerCreateBody) -> String {
     given.to_string()
 }
 
+/// Returns the network that a container is made on, or the mode that it has instead.
+pub(in crate::api) fn network_mode(host: &HostConfig) -> &str {
+    match host.network_mode.as_deref() {
+        None | Some("" | "default") => "bridge",
+        Some(mode) => mode,
+    }
+}
+
+/// Tells whether a container in a mode has places on networks.
+pub(in crate::api) fn has_networks(mode: &str) -> bool {
+    !matches!(mode, "host" | "none") && !mode.starts_with("container:")
+}
+
 /// Returns the network that the description names first, and every place on one
 /// where more is said of them than the name.
 fn networks(
@@ -153,12 +166,11 @@ fn networks(
     host: &HostConfig,
     mut endpoints: HashMap<String, EndpointSettings>,
 ) -> (String, Vec<NetworkAttachment>) {
-    let mode = match host.network_mode.as_deref() {
-        _ if disabled => "none",
-        None | Some("" | "default") => "bridge",
-        Some(mode) => mode,
+    let mode = match disabled {
+        true => "none",
+        false => network_mode(host),
     };
-    if matches!(mode, "host" | "none") || mode.starts_with("container:") {
+    if !has_networks(mode) {
         return (mode.to_owned(), Vec::new());
     }
     let of_default = endpoints.remove("default").filter(|_| mode == "bridge");
