@@ -272,8 +272,27 @@ fn events(engine: &Engine) -> anyhow::Result<()> {
 fn web_socket(engine: &Engine) -> anyhow::Result<()> {
     let id = succeed(engine, &["create", "-i", IMAGE, "cat"])?;
     let id = id.trim();
-    let mut socket = UnixStream::connect(engine.home().join("run/docker.sock"))?;
-    socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let connect = || -> anyhow::Result<UnixStream> {
+        let socket = UnixStream::connect(engine.home().join("run/docker.sock"))?;
+        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+        Ok(socket)
+    };
+    // What is not there comes before what is wrong with the request.
+    for (container, status) in [("no-such-one", "404"), (id, "400")] {
+        let mut socket = connect()?;
+        write!(
+            socket,
+            "GET /containers/{container}/attach/ws HTTP/1.1\r\nHost: x\r\n\
+             Connection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        ensure!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+    }
+    let mut socket = connect()?;
     write!(
         socket,
         "GET /v1.51/containers/{id}/attach/ws?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: x\r\n\

@@ -63,7 +63,6 @@ fn what_is_wrong_is_answered_in_json() {
             "400",
             "cannot have stream=true and one-shot=true",
         ),
-        ("/containers/x/attach/ws", "404", "No such container"),
         ("/nodes", "503", "not a swarm manager"),
         ("/plugins/x/json", "404", "plugin"),
     ] {
