@@ -1,6 +1,7 @@
 //! The Engine API under load: many clients at once, and clients that stop reading or
 //! vanish. What they cost ends with them.
 
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -15,6 +16,10 @@ pub(crate) const TESTS: &[(&str, Shared)] = &[
     (
         "clients_that_stop_reading_or_vanish_leave_nothing",
         slow_and_gone,
+    ),
+    (
+        "clients_that_vanish_while_they_send_or_wait_leave_nothing",
+        gone_before_an_answer,
     ),
 ];
 
@@ -202,5 +207,67 @@ fn slow_and_gone(engine: &Engine) -> anyhow::Result<()> {
     let kept = process::resident(wherryd)?.saturating_sub(resident);
     ensure!(kept < KEPT, "wherryd keeps {kept} bytes");
     api.expect(204, "DELETE", "/containers/loud?force=1", None)?;
+    Ok(())
+}
+
+/// Calls whose clients vanish before there is anything to answer: in the middle of
+/// what they send, or while a registry is asked that says nothing.
+fn gone_before_an_answer(engine: &Engine) -> anyhow::Result<()> {
+    const MUTE: usize = 2;
+    let api = api(engine);
+    let wherryd = engine.wherryd()?;
+    let description = json!({"Image": IMAGE});
+    api.expect(
+        201,
+        "POST",
+        "/containers/create?name=unsent",
+        Some(&description),
+    )?;
+    let registry = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let server = format!("localhost:{}", registry.local_addr()?.port());
+    engine.succeed(&["tag", IMAGE, &format!("{server}/unsent:1")])?;
+    let push = format!("/images/{server}/unsent/push?tag=1");
+    let pull = format!("/images/create?fromImage={server}/unknown&tag=1");
+    // A member of an archive that is longer than what comes of it.
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(1 << 20);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "part", vec![0; 1 << 20].as_slice())?;
+    let part = &archive.into_inner()?[..512 * 1024];
+    const LENGTH: u64 = 1 << 30;
+    let calls = [
+        ("POST", "/images/load", LENGTH, part),
+        ("POST", "/images/create?fromSrc=-&repo=unsent", LENGTH, part),
+        ("PUT", "/containers/unsent/archive?path=/", LENGTH, part),
+        ("POST", "/containers/create", 1 << 20, b"{".as_slice()),
+        ("POST", &pull, 0, &[]),
+        ("POST", &push, 0, &[]),
+    ];
+    let descriptors = process::descriptors(wherryd)?;
+    let begun = calls
+        .iter()
+        .map(|(method, path, length, sent)| api.begin(method, path, *length, sent))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut asked = Vec::new();
+    for _ in 0..MUTE {
+        let (mut asking, _) = registry.accept()?;
+        asking.set_read_timeout(Some(Duration::from_secs(60)))?;
+        ensure!(asking.read(&mut [0])? == 1, "the registry is asked nothing");
+        asked.push(asking);
+    }
+    drop(begun);
+    // Nobody waits for the registry any more.
+    for mut asking in asked {
+        std::io::copy(&mut asking, &mut std::io::sink())?;
+    }
+    descriptors_return(wherryd, descriptors)?;
+    // Nothing is half there, and the same names can be used.
+    let names = engine.succeed(&["images"])?;
+    ensure!(!names.contains("unknown"), "{names}");
+    let unsent = names.lines().filter(|line| line.contains("unsent"));
+    ensure!(unsent.count() == 1, "{names}");
+    api.expect(204, "DELETE", "/containers/unsent", None)?;
+    engine.succeed(&["rmi", &format!("{server}/unsent:1")])?;
     Ok(())
 }

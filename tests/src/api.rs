@@ -125,6 +125,30 @@ impl Api {
         })
     }
 
+    /// Makes a call of which only the start is sent: its head, and `sent` of the
+    /// `length` bytes of the body that it announces. The call lasts as long as what is
+    /// returned; dropped, the client is gone.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no engine, or it does not take what is sent.
+    pub fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        length: u64,
+        sent: &[u8],
+    ) -> anyhow::Result<Box<dyn Write>> {
+        let (mut writer, _) = self.connect()?;
+        write!(
+            writer,
+            "{method} {path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/x-tar\r\n\
+             Content-Length: {length}\r\n\r\n"
+        )?;
+        writer.write_all(sent)?;
+        Ok(writer)
+    }
+
     fn connect(&self) -> anyhow::Result<(Box<dyn Write>, Box<dyn Read + Send>)> {
         let halves: (Box<dyn Write>, Box<dyn Read + Send>) = match self {
             Self::Unix(path) => {

@@ -59,7 +59,16 @@ pub(crate) fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
 
 pub(crate) fn cargo_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo told this program of its own package is no input of other builds: build
+    // scripts that look at it (ring's) would have all above them built again, each time
+    // somebody goes from `cargo xtask` to `cargo` and back.
     command.args(arguments).current_dir(workspace());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 
