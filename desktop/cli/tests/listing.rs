@@ -93,7 +93,7 @@ fn what_cannot_be_is_refused_with_the_reason() {
         ("start --checkpoint one web", "not checkpointed"),
         ("volume create --scope single data", "need a swarm"),
         ("volume ls --cluster", "need a swarm"),
-        ("run --link-local-ip 169.254.1.2 image", "--ip"),
+        ("run --use-api-socket image", "docker.sock"),
     ] {
         let (_, said, code) = run(&engine, line);
         assert_eq!(code, Some(125), "{line}: {said}");

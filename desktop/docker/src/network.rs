@@ -106,18 +106,22 @@ fn place(wanted: &NetworkAttachment, place: &NetworkEndpoint) -> Value {
         ("IPv4Address", &wanted.ipv4_address),
         ("IPv6Address", &wanted.ipv6_address),
     ];
-    let chosen: Map<String, Value> = chosen
+    let mut chosen: Map<String, Value> = chosen
         .into_iter()
         .filter(|(_, address)| !address.is_empty())
         .map(|(name, address)| (name.to_owned(), address.clone().into()))
         .collect();
+    if !wanted.link_local_addresses.is_empty() {
+        let addresses = json!(wanted.link_local_addresses);
+        chosen.insert("LinkLocalIPs".to_owned(), addresses);
+    }
     let or_null = |empty: bool, value: Value| if empty { Value::Null } else { value };
     json!({
         "IPAMConfig": or_null(chosen.is_empty(), chosen.into()),
         "Links": or_null(wanted.links.is_empty(), json!(wanted.links)),
         "Aliases": or_null(wanted.aliases.is_empty(), json!(wanted.aliases)),
         "MacAddress": match place.mac_address.as_str() { "" => &wanted.mac_address, address => address },
-        "DriverOpts": null,
+        "DriverOpts": or_null(wanted.driver_options.is_empty(), json!(wanted.driver_options)),
         "GwPriority": wanted.gateway_priority,
         "NetworkID": place.network,
         "EndpointID": place.endpoint,

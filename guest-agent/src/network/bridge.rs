@@ -16,6 +16,7 @@ use super::definition::Definition;
 use super::dns::{Server, Sockets, View};
 use super::driver::{Driver, new_record};
 use super::netlink::{self, Netlink};
+use super::prefix::Prefix;
 use super::record::{Endpoint, Record};
 use super::resolver;
 use super::{EndpointRequest, NetworkError, NetworkMode, SetupRequest, firewall, namespace};
@@ -265,6 +266,11 @@ fn configure(places: &[Place], way_out: WayOut) -> Result<(), NetworkError> {
         .flat_map(|place| place.endpoint.addresses())
         .map(|address| address.to_string())
         .collect();
+    for Place { endpoint, .. } in places {
+        for sysctl in &endpoint.sysctls {
+            sysctl.set(&endpoint.interface)?;
+        }
+    }
     let configured = (|| -> io::Result<()> {
         let mut requests = vec![netlink::set_up("lo")];
         for Place {
@@ -272,7 +278,7 @@ fn configure(places: &[Place], way_out: WayOut) -> Result<(), NetworkError> {
         } in places
         {
             let index = netlink::interface_index(&endpoint.interface)?;
-            if endpoint.ipv6.is_some() {
+            if endpoint.ipv6.is_some() || endpoint.link_local.iter().any(IpAddr::is_ipv6) {
                 let setting = format!(
                     "/proc/sys/net/ipv6/conf/{}/disable_ipv6",
                     endpoint.interface
@@ -283,6 +289,12 @@ fn configure(places: &[Place], way_out: WayOut) -> Result<(), NetworkError> {
             let subnets = [Some(&network.ipv4), network.ipv6.as_ref()];
             for (address, range) in endpoint.addresses().zip(subnets.into_iter().flatten()) {
                 requests.push(netlink::add_address(index, address, range.subnet));
+            }
+            for address in &endpoint.link_local {
+                // As Docker: of RFC 3927's network, and a link's of IPv6.
+                let length = if address.is_ipv6() { 64 } else { 16 };
+                let subnet = Prefix::of(*address, length);
+                requests.push(netlink::add_address(index, *address, subnet));
             }
         }
         if let Some((interface, gateways)) = way_out {

@@ -85,6 +85,7 @@ impl State {
         &mut self,
         record: &Record,
         request: &EndpointRequest,
+        interface: String,
     ) -> Result<Endpoint, NetworkError> {
         let network = self.find(&request.network)?;
         if record
@@ -117,13 +118,15 @@ impl State {
         Ok(Endpoint {
             id,
             network: network.id.clone(),
-            interface: free_place(record),
+            interface,
             veth,
             ipv4,
             ipv6,
             mac,
             aliases: lower(&request.aliases),
             gateway_priority: request.gateway_priority,
+            sysctls: request.interface.sysctls.clone(),
+            link_local: request.link_local.clone(),
         })
     }
 
@@ -156,16 +159,34 @@ fn lower(names: &[String]) -> Vec<String> {
     names.iter().map(|name| name.to_lowercase()).collect()
 }
 
-/// Returns the first of eth0, eth1 and so on that a container does not have.
-fn free_place(record: &Record) -> String {
-    let taken = |name: &String| {
+/// Returns the name of a container's next interface: the one that is asked for, or the
+/// first of eth0, eth1 and so on that it does not have and that none of `requests` asks
+/// for.
+fn interface_name(
+    record: &Record,
+    request: &EndpointRequest,
+    requests: &[EndpointRequest],
+) -> Result<String, NetworkError> {
+    let has = |name: &str| {
         let mut endpoints = record.endpoints.iter();
-        endpoints.any(|endpoint| endpoint.interface == *name)
+        endpoints.any(|endpoint| endpoint.interface == name)
+    };
+    if let Some(name) = &request.interface.name {
+        if has(name) {
+            return Err(NetworkError::Refused(format!(
+                "the container has an interface {name} already: give the one on network {} another name",
+                request.network
+            )));
+        }
+        return Ok(name.clone());
+    }
+    let wanted = |name: &str| {
+        let mut names = requests.iter().map(|request| &request.interface.name);
+        names.any(|wanted| wanted.as_deref() == Some(name))
     };
     let mut names = (0_usize..).map(|number| format!("eth{number}"));
-    names
-        .find(|name| !taken(name))
-        .unwrap_or_else(|| "eth0".to_owned())
+    let free = names.find(|name| !has(name) && !wanted(name));
+    Ok(free.unwrap_or_else(|| "eth0".to_owned()))
 }
 
 fn take_address(
@@ -275,7 +296,8 @@ impl Context {
             let taken = state
                 .find(&request.network)
                 .and_then(|network| check_endpoint(&network, request))
-                .and_then(|()| state.take(&record, request));
+                .and_then(|()| interface_name(&record, request, requests))
+                .and_then(|interface| state.take(&record, request, interface));
             match taken {
                 Ok(endpoint) => record.endpoints.push(endpoint),
                 Err(error) => {

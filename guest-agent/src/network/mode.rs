@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::InterfaceOptions;
+
 /// The network that a container asks for, as in `--network`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -52,6 +54,10 @@ pub(crate) struct EndpointRequest {
     pub mac: Option<[u8; 6]>,
     /// The network with the highest is the way out; of equals the first.
     pub gateway_priority: i32,
+    /// What its interface is to be like.
+    pub interface: InterfaceOptions,
+    /// Further addresses of its interface.
+    pub link_local: Vec<IpAddr>,
 }
 
 /// What a container got.

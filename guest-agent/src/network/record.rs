@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::interface::Sysctl;
 use super::{NetworkError, NetworkMode};
 
 /// One container's place in the network.
@@ -54,6 +55,12 @@ pub(super) struct Endpoint {
     /// The container's way out is by the endpoint with the highest.
     #[serde(default)]
     pub(super) gateway_priority: i32,
+    /// What is set of the container's end.
+    #[serde(default)]
+    pub(super) sysctls: Vec<Sysctl>,
+    /// Addresses of the container's end of which nobody else is told.
+    #[serde(default)]
+    pub(super) link_local: Vec<IpAddr>,
 }
 
 impl Endpoint {

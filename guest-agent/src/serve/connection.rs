@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -58,7 +59,12 @@ fn set_option<Number: Copy>(
 /// another process as a descriptor.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// Waited on for what there is to read alone: the kernel tells a vsock's waiting
+    /// writer of each packet that the host took, which wakes for nothing as long as
+    /// there is room.
     socket: AsyncFd<OwnedFd>,
+    /// Waited on for room, from when there was none for the first time.
+    writer: OnceLock<AsyncFd<OwnedFd>>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -71,9 +77,10 @@ impl Connection {
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         // SAFETY: the descriptor is owned, and stays the same for as long as it lives.
-        let socket = unsafe { AsyncFd::register(socket) }?;
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
         Ok(Self {
             socket,
+            writer: OnceLock::new(),
             pause: None,
         })
     }
@@ -190,10 +197,16 @@ impl Connection {
     /// Those of the socket; it may have taken a part then.
     pub(crate) async fn write_whole(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let sent = self
-                .socket
-                .async_io(Interest::WRITABLE, |socket| send(socket, bytes));
-            match sent.await {
+            let sent = match send(self.socket.get_ref(), bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let writer = self.writer()?;
+                    writer
+                        .async_io(Interest::WRITABLE, |socket| send(socket, bytes))
+                        .await
+                }
+                sent => sent,
+            };
+            match sent {
                 Ok(length) => bytes = &bytes[length..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // As in `poll_write`.
@@ -204,6 +217,17 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Returns what is waited on for room.
+    fn writer(&self) -> io::Result<&AsyncFd<OwnedFd>> {
+        if let Some(writer) = self.writer.get() {
+            return Ok(writer);
+        }
+        let socket = self.socket.get_ref().try_clone()?;
+        // SAFETY: as in `new`.
+        let writer = unsafe { AsyncFd::register_with_interest(socket, Interest::WRITABLE) }?;
+        Ok(self.writer.get_or_init(|| writer))
     }
 
     fn receive(&self, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
@@ -230,17 +254,25 @@ impl Connection {
                 ready!(pause.as_mut().poll(context));
                 self.pause = None;
             }
-            let mut guard = ready!(self.socket.poll_write_ready(context))?;
-            match guard.try_io(|socket| send(socket.get_ref())) {
-                Ok(Ok(length)) => return Poll::Ready(Ok(length)),
-                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            let sent = match send(self.socket.get_ref()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut guard = ready!(self.writer()?.poll_write_ready(context))?;
+                    match guard.try_io(|socket| send(socket.get_ref())) {
+                        Ok(sent) => sent,
+                        Err(_would_block) => continue,
+                    }
+                }
+                sent => sent,
+            };
+            match sent {
+                Ok(length) => return Poll::Ready(Ok(length)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // The kernel was out of buffers for a moment (seen with vsock):
                 // the connection is whole.
-                Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.pause = Some(Box::pin(tokio::time::sleep(NO_BUFFER_PAUSE)));
                 }
-                Ok(Err(error)) => return Poll::Ready(Err(error)),
-                Err(_would_block) => {}
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }

@@ -73,13 +73,21 @@ def joined(engine):
     for body in ({"Container": "no-such"}, {}, {"Container": "diff-guest", "EndpointConfig": {"IPAMConfig": {"IPv4Address": "10.1.1.1"}}},
                  {"Container": "diff-guest", "EndpointConfig": {"IPAMConfig": {"IPv4Address": "10.93.0.77"}}},
                  {"Container": "diff-guest", "EndpointConfig": {"IPAMConfig": {"IPv4Address": "x"}}},
+                 *({"Container": "diff-guest", "EndpointConfig": {"DriverOpts": {f"com.docker.network.endpoint.{name}": value}}}
+                   for name, value in (("sysctls", "net.ipv4.ip_forward=1"), ("sysctls", "net.ipv4.conf.IFNAME.x"), ("ifname", "a/b"))),
+                 {"Container": "diff-guest", "EndpointConfig": {"IPAMConfig": {"LinkLocalIPs": ["x"]}}},
                  {"Container": "diff-guest", "EndpointConfig": {"Aliases": ["a", "b"], "Links": ["diff-member:m"], "MacAddress": "02:42:0a:5d:00:05",
-                                                               "DriverOpts": {"note": "kept"}, "GwPriority": 2}},
+                                                               "IPAMConfig": {"LinkLocalIPs": ["169.254.8.8"]}, "GwPriority": 2,
+                                                               "DriverOpts": {"note": "kept", "com.docker.network.endpoint.ifname": "own0",
+                                                                              "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1"}}},
                  {"Container": "diff-guest"}):
         engine.post(connect, body=body, note=f"{body}")
     engine.get("/containers/diff-guest/json", note="connected, created")
     engine.post("/containers/diff-guest/start")
     engine.get("/containers/diff-guest/json", note="connected, running")
+    look = "cat /proc/sys/net/ipv4/conf/own0/log_martians; grep -c 169.254.8.8 /proc/net/fib_trie"
+    made = engine.post("/containers/diff-guest/exec", body={"Cmd": ["sh", "-c", look], "AttachStdout": True, "AttachStderr": True})
+    engine.hijack(f"/exec/{made.id()}/start", body={})
     engine.post(connect, body={"Container": "diff-guest"}, note="running, again")
     engine.post("/networks/no-such/connect", body={"Container": "diff-guest"})
     engine.post("/networks/host/connect", body={"Container": "diff-guest"})

@@ -4,7 +4,7 @@
 
 use clap::ArgAction;
 
-use super::refused::{LINK_LOCAL, refuse};
+use super::refused::refuse;
 use crate::output;
 
 /// Those of `run` and `create`.
@@ -40,10 +40,7 @@ pub(crate) struct ElsewhereOptions {
     #[arg(long, hide = true, value_parser = refuse("a container's writable layer has no limit of its own: use a volume or --tmpfs with size="))]
     storage_opt: Vec<String>,
 
-    #[arg(long, hide = true, value_parser = refuse(LINK_LOCAL))]
-    link_local_ip: Vec<String>,
-
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", value_parser = refuse("there is no Docker API socket in the machine"))]
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", value_parser = refuse("mount the socket with -v /var/run/docker.sock:/var/run/docker.sock"))]
     use_api_socket: Option<String>,
 
     #[command(flatten)]

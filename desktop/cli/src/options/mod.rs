@@ -21,10 +21,10 @@ pub(crate) use container::{AttachedStream, ContainerOptions, PullPolicy};
 pub(crate) use elsewhere::RealtimeOptions;
 pub(crate) use environment::EnvironmentOptions;
 pub(crate) use limits::LimitOptions;
+pub(crate) use network::parse_driver_option;
 pub(crate) use number::parse_patience;
 pub(crate) use refused::{
-    Checkpoints, ClusterVolumes, ContentTrust, EndpointDrivers, OnePlatform, SwarmNetworks,
-    VolumeDrivers,
+    Checkpoints, ClusterVolumes, ContentTrust, OnePlatform, SwarmNetworks, VolumeDrivers,
 };
 pub(crate) use restart::{RestartPolicy, parse_restart};
 pub(crate) use time::parse_moment;

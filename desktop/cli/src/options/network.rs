@@ -1,6 +1,6 @@
 //! The networks of a container: `--network` and what goes with it.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use wherry_proto::v1::{ContainerSpec, NetworkAttachment};
 
@@ -10,7 +10,10 @@ use crate::failure::Failure;
 #[derive(clap::Args, Debug)]
 pub(crate) struct NetworkOptions {
     /// A network, or bridge, host, none or container:NAME; with fields:
-    /// name=front,alias=web,ip=10.10.0.5,ip6=ADDRESS,mac-address=MAC,gw-priority=1
+    /// name=front,alias=web,ip=10.10.0.5,ip6=ADDRESS,link-local-ip=ADDRESS,
+    /// mac-address=MAC,gw-priority=1, and of the interface
+    /// driver-opt=com.docker.network.endpoint.ifname=NAME or
+    /// driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.SYSCTL=VALUE
     #[arg(long, visible_alias = "net", value_name = "NETWORK", value_parser = parse_network)]
     network: Vec<NetworkAttachment>,
 
@@ -25,6 +28,10 @@ pub(crate) struct NetworkOptions {
     /// Give the container this address of IPv6
     #[arg(long, value_name = "ADDRESS")]
     ip6: Option<Ipv6Addr>,
+
+    /// Give the container a further address of its link, such as 169.254.8.8
+    #[arg(long, value_name = "ADDRESS")]
+    link_local_ip: Vec<IpAddr>,
 
     /// Give the container this hardware address
     #[arg(long, value_name = "MAC")]
@@ -57,7 +64,8 @@ impl NetworkOptions {
             ipv6_address: self.ip6.map_or_else(String::new, |ip| ip.to_string()),
             mac_address: self.mac_address.clone().unwrap_or_default(),
             links: self.link.clone(),
-            gateway_priority: 0,
+            link_local_addresses: self.link_local_ip.iter().map(IpAddr::to_string).collect(),
+            ..NetworkAttachment::default()
         };
         if beside != NetworkAttachment::default() {
             if networks.is_empty() {
@@ -125,6 +133,9 @@ fn join(first: &mut NetworkAttachment, beside: NetworkAttachment) -> Result<(), 
     }
     first.aliases.extend(beside.aliases);
     first.links.extend(beside.links);
+    first
+        .link_local_addresses
+        .extend(beside.link_local_addresses);
     Ok(())
 }
 
@@ -164,10 +175,18 @@ fn parse_network(text: &str) -> Result<NetworkAttachment, String> {
                     .parse()
                     .map_err(|_| format!("invalid gw-priority {value:?}: give a whole number"))?;
             }
+            "link-local-ip" => {
+                let address: IpAddr = value.parse().map_err(|_| address())?;
+                attachment.link_local_addresses.push(address.to_string());
+            }
+            "driver-opt" => {
+                let (name, value) = parse_driver_option(value)?;
+                attachment.driver_options.insert(name, value);
+            }
             "link" => attachment.links.push(value.to_owned()),
             other => {
                 return Err(format!(
-                    "invalid field key {other}: the fields are name, alias, ip, ip6, mac-address, gw-priority and link"
+                    "invalid field key {other}: the fields are name, alias, ip, ip6, link-local-ip, mac-address, gw-priority, driver-opt and link"
                 ));
             }
         }
@@ -176,6 +195,16 @@ fn parse_network(text: &str) -> Result<NetworkAttachment, String> {
         return Err("network name must be specified: write name=NETWORK".to_owned());
     }
     Ok(attachment)
+}
+
+/// Reads an option of a container's interface on a network.
+pub(crate) fn parse_driver_option(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!(
+            "invalid driver option {text:?}: write NAME=VALUE, such as com.docker.network.endpoint.ifname=eth5"
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -218,6 +247,15 @@ mod tests {
             ("fd00::5", "db:store".to_owned())
         );
         assert_eq!((b.network.as_str(), b.gateway_priority), ("b", -3));
+        let own = spec(
+            "--network name=a,driver-opt=k=v=w,link-local-ip=169.254.1.2 --link-local-ip fe80::5",
+        )
+        .unwrap();
+        assert_eq!(own.networks[0].driver_options["k"], "v=w");
+        assert_eq!(
+            own.networks[0].link_local_addresses,
+            ["169.254.1.2", "fe80::5"]
+        );
         assert_eq!(spec("--net-alias w").unwrap().networks[0].network, "bridge");
     }
 
@@ -236,6 +274,8 @@ mod tests {
             ("--network name=a,ip=x", "no IP address"),
             ("--network name=a,colour=x", "invalid field key colour"),
             ("--network name=a,gw-priority=x", "invalid gw-priority"),
+            ("--network name=a,driver-opt=x", "invalid driver option"),
+            ("--network name=a,link-local-ip=x", "no IP address"),
             ("--ip 10.0.0", "invalid"),
         ] {
             let error = spec(line).unwrap_err();

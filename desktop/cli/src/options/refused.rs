@@ -85,18 +85,6 @@ pub(crate) struct SwarmNetworks {
     scope: Option<String>,
 }
 
-/// What `network connect` has for drivers that are not here.
-#[derive(clap::Args, Debug)]
-pub(crate) struct EndpointDrivers {
-    #[arg(long, hide = true, value_parser = refuse("a bridge takes no options for a container: set those of the network with `wherry network create -o`"))]
-    driver_opt: Vec<String>,
-
-    #[arg(long, hide = true, value_parser = refuse(LINK_LOCAL))]
-    link_local_ip: Vec<String>,
-}
-
-/// Of `run` and `create` too.
-pub(super) const LINK_LOCAL: &str = "an address of --ip or --ip6 is what can be chosen";
 const CONFIGURATION: &str =
     "no network is a configuration for others here: give each its options, as Compose does";
 

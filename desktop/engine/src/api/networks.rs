@@ -159,6 +159,8 @@ pub(super) fn attachment(network: String, settings: EndpointSettings) -> Network
         // What is beyond has the highest there is.
         gateway_priority: i32::try_from(settings.gw_priority.unwrap_or_default())
             .unwrap_or(i32::MAX),
+        driver_options: settings.driver_opts.unwrap_or_default(),
+        link_local_addresses: addresses.link_local_ips.unwrap_or_default(),
     }
 }
 

@@ -7,7 +7,8 @@ use crate::container::error::Error;
 use crate::container::record::{Record, Status};
 use crate::container::{Containers, chain};
 use crate::network::{
-    EndpointRequest, NetworkMode, SetupRequest, name_servers, parse_hardware_address,
+    EndpointRequest, InterfaceOptions, NetworkMode, SetupRequest, name_servers,
+    parse_hardware_address,
 };
 
 /// Returns the mode that a network's name stands for; what follows
@@ -167,6 +168,12 @@ impl Containers {
             aliases: attachment.aliases.clone(),
             links,
             gateway_priority: attachment.gateway_priority,
+            interface: InterfaceOptions::of(&attachment.driver_options).map_err(network_error)?,
+            link_local: attachment
+                .link_local_addresses
+                .iter()
+                .map(|text| text.parse().map_err(|_| address("link-local", text)))
+                .collect::<Result<_, _>>()?,
             ipv4: given(ipv4)
                 .then(|| ipv4.parse().map_err(|_| address("IPv4", ipv4)))
                 .transpose()?,
@@ -241,6 +248,7 @@ fn check_unaddressed(attachment: &NetworkAttachment) -> Result<(), Error> {
         network: attachment.network.clone(),
         links: attachment.links.clone(),
         gateway_priority: attachment.gateway_priority,
+        driver_options: attachment.driver_options.clone(),
         ..NetworkAttachment::default()
     };
     if *attachment == plain {

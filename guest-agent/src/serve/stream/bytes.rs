@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 
 use rustix::net::Shutdown;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
 use wherry_proto::frame::{HEADER_LENGTH, Kind, decode_header, encode_header};
@@ -106,12 +107,10 @@ async fn outwards(connection: &Connection, socket: &TcpStream) -> io::Result<()>
         socket.readable().await?;
         let waiting = BUFFER.with_borrow_mut(|buffer| -> io::Result<_> {
             // The header stands before the bytes, so that both go out in one write.
-            let length = match socket.try_read(&mut buffer[HEADER_LENGTH..]) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Some(Vec::new()));
-                }
-                Ok(0) => return Ok(None),
-                read => read?,
+            let length = match read_once(socket, &mut buffer[HEADER_LENGTH..])? {
+                None => return Ok(Some(Vec::new())),
+                Some(0) => return Ok(None),
+                Some(length) => length,
             };
             buffer[..HEADER_LENGTH].copy_from_slice(&encode_header(Kind::Data, length as u32));
             let frame = &buffer[..HEADER_LENGTH + length];
@@ -122,6 +121,25 @@ async fn outwards(connection: &Connection, socket: &TcpStream) -> io::Result<()>
             Some(waiting) => connection.write_whole(&waiting).await?,
             None => return connection.write_whole(&encode_header(Kind::End, 0)).await,
         }
+    }
+}
+
+/// Reads once, none if there is nothing. A stream that gave less than it was asked for
+/// is empty, and tells when it is no longer (epoll(7), question 9): to ask it again is a
+/// system call for nothing.
+fn read_once(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    let mut part = None;
+    let read = socket.try_io(Interest::READABLE, || {
+        let length = rustix::io::read(socket, &mut *buffer)?;
+        if length == 0 || length == buffer.len() {
+            return Ok(length);
+        }
+        part = Some(length);
+        Err(io::ErrorKind::WouldBlock.into())
+    });
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(part),
+        read => read.map(Some),
     }
 }
 

@@ -1,12 +1,12 @@
 //! `wherry network connect` and `disconnect`
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use wherry_proto::v1::{ConnectNetworkRequest, DisconnectNetworkRequest, NetworkAttachment};
 
 use crate::connection::Connection;
 use crate::failure::Outcome;
-use crate::options::EndpointDrivers;
+use crate::options::parse_driver_option;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Connect {
@@ -42,8 +42,14 @@ pub(super) struct Connect {
     )]
     gw_priority: i32,
 
-    #[command(flatten)]
-    _drivers: EndpointDrivers,
+    /// Give the container a further address of its link, such as 169.254.8.8
+    #[arg(long, value_name = "ADDRESS")]
+    link_local_ip: Vec<IpAddr>,
+
+    /// An option of the container's interface: com.docker.network.endpoint.ifname=NAME,
+    /// or com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.SYSCTL=VALUE
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_driver_option)]
+    driver_opt: Vec<(String, String)>,
 }
 
 impl Connect {
@@ -57,6 +63,8 @@ impl Connect {
             mac_address: String::new(),
             links: self.link,
             gateway_priority: self.gw_priority,
+            driver_options: self.driver_opt.into_iter().collect(),
+            link_local_addresses: self.link_local_ip.iter().map(IpAddr::to_string).collect(),
         };
         let request = ConnectNetworkRequest {
             container: self.container,
