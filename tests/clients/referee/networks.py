@@ -73,21 +73,13 @@ def joined(engine):
     for body in ({"Container": "no-such"}, {}, {"Container": "diff-guest", "EndpointConfig": {"IPAMConfig": {"IPv4Address": "10.1.1.1"}}},
                  {"Container": "diff-guest", "EndpointConfig": {"IPAMConfig": {"IPv4Address": "10.93.0.77"}}},
                  {"Container": "diff-guest", "EndpointConfig": {"IPAMConfig": {"IPv4Address": "x"}}},
-                 *({"Container": "diff-guest", "EndpointConfig": {"DriverOpts": {f"com.docker.network.endpoint.{name}": value}}}
-                   for name, value in (("sysctls", "net.ipv4.ip_forward=1"), ("sysctls", "net.ipv4.conf.IFNAME.x"), ("ifname", "a/b"))),
-                 {"Container": "diff-guest", "EndpointConfig": {"IPAMConfig": {"LinkLocalIPs": ["x"]}}},
                  {"Container": "diff-guest", "EndpointConfig": {"Aliases": ["a", "b"], "Links": ["diff-member:m"], "MacAddress": "02:42:0a:5d:00:05",
-                                                               "IPAMConfig": {"LinkLocalIPs": ["169.254.8.8"]}, "GwPriority": 2,
-                                                               "DriverOpts": {"note": "kept", "com.docker.network.endpoint.ifname": "own0",
-                                                                              "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1"}}},
+                                                               "DriverOpts": {"note": "kept"}, "GwPriority": 2}},
                  {"Container": "diff-guest"}):
         engine.post(connect, body=body, note=f"{body}")
     engine.get("/containers/diff-guest/json", note="connected, created")
     engine.post("/containers/diff-guest/start")
     engine.get("/containers/diff-guest/json", note="connected, running")
-    look = "cat /proc/sys/net/ipv4/conf/own0/log_martians; grep -c 169.254.8.8 /proc/net/fib_trie"
-    made = engine.post("/containers/diff-guest/exec", body={"Cmd": ["sh", "-c", look], "AttachStdout": True, "AttachStderr": True})
-    engine.hijack(f"/exec/{made.id()}/start", body={})
     engine.post(connect, body={"Container": "diff-guest"}, note="running, again")
     engine.post("/networks/no-such/connect", body={"Container": "diff-guest"})
     engine.post("/networks/host/connect", body={"Container": "diff-guest"})
@@ -100,7 +92,18 @@ def joined(engine):
     engine.post("/networks/no-such/disconnect", body={"Container": "diff-guest"})
     engine.post(connect, body=b"{", note="no JSON")
     engine.get("/containers/diff-guest/json", note="disconnected")
-    for name in ("diff-guest", "diff-member"):
+    engine.post("/containers/create", {"name": "diff-own"}, {"Image": IMAGE, "Cmd": ["sleep", "1000"]})
+    for endpoint in ({"DriverOpts": {"com.docker.network.endpoint.sysctls": "net.ipv4.ip_forward=1"}}, {"IPAMConfig": {"LinkLocalIPs": ["x"]}},
+                     {"Aliases": ["own"], "Links": ["diff-member:m"], "IPAMConfig": {"LinkLocalIPs": ["169.254.8.8"]}, "GwPriority": 2,
+                      "DriverOpts": {"note": "kept", "com.docker.network.endpoint.ifname": "own0",
+                                     "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1"}}):
+        engine.post(connect, body={"Container": "diff-own", "EndpointConfig": endpoint}, note=f"{endpoint}")
+    engine.post("/containers/diff-own/start")
+    engine.get("/containers/diff-own/json", note="an interface of its own")
+    look = "cat /proc/sys/net/ipv4/conf/own0/log_martians; grep -c 169.254.8.8 /proc/net/fib_trie; grep -o own0: /proc/net/dev"
+    made = engine.post("/containers/diff-own/exec", body={"Cmd": ["sh", "-c", look], "AttachStdout": True, "AttachStderr": True})
+    engine.hijack(f"/exec/{made.id()}/start", body={})
+    for name in ("diff-own", "diff-guest", "diff-member"):
         engine.delete(f"/containers/{name}", {"force": "1"})
     engine.delete("/networks/diff-join")
     engine.post("/containers/create", {"name": "diff-lost"}, {"Image": IMAGE, "HostConfig": {"NetworkMode": "no-such-network"}})

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::net::Shutdown;
 use tokio::io::Interest;
@@ -21,6 +22,34 @@ const AT_ONCE: usize = 512 * 1024;
 /// costs the guest memory, so that a connection has to be read to get more.
 const WIDE: u64 = 2 * 1024 * 1024;
 const CARRIES_MUCH: usize = 1024 * 1024;
+
+/// So many connections at once. Where more of them carry much, each waits for the
+/// others anyway, and what they all hold no longer fits the processor's caches.
+const WIDE_AT_ONCE: usize = 4;
+
+static WIDE_NOW: AtomicUsize = AtomicUsize::new(0);
+
+/// A connection that may hold more, until it is dropped.
+struct Wide;
+
+impl Wide {
+    /// Widens a connection, unless so many are wide that it would gain nothing.
+    fn make(connection: &Connection) -> Option<Self> {
+        let one_more = |now: usize| (now < WIDE_AT_ONCE).then_some(now + 1);
+        WIDE_NOW
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .ok()?;
+        // A Unix socket has no window.
+        let _ = connection.set_window(WIDE);
+        Some(Self)
+    }
+}
+
+impl Drop for Wide {
+    fn drop(&mut self) {
+        WIDE_NOW.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A frame of which so many bytes are still to come is waited for.
 const LONG: usize = 8 * 1024;
@@ -52,6 +81,7 @@ async fn inwards(connection: &Connection, socket: &TcpStream) -> io::Result<()> 
     // There may be more to read although nobody says so any more.
     let mut more = false;
     let mut carried = 0_usize;
+    let mut wide = None;
     while !frames.ended {
         consume_budget().await;
         // The rest of a long frame is on its way: to wake for each packet of it would
@@ -79,9 +109,9 @@ async fn inwards(connection: &Connection, socket: &TcpStream) -> io::Result<()> 
             if length == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if carried < CARRIES_MUCH && carried + length >= CARRIES_MUCH {
-                // A Unix socket has no window.
-                let _ = connection.set_window(WIDE);
+            if carried >= CARRIES_MUCH && wide.is_none() {
+                carried = 0;
+                wide = Wide::make(connection);
             }
             carried = carried.saturating_add(length);
             let pieces = frames.payload(&buffer[..length])?;
