@@ -3,7 +3,8 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::net::Shutdown;
 use tokio::io::Interest;
@@ -27,27 +28,72 @@ const CARRIES_MUCH: usize = 1024 * 1024;
 /// others anyway, and what they all hold no longer fits the processor's caches.
 const WIDE_AT_ONCE: usize = 4;
 
-static WIDE_NOW: AtomicUsize = AtomicUsize::new(0);
+/// Who has carried nothing for so long makes room for another. It stays wide, and when
+/// it goes on it is one too many for a while.
+const IDLE: Duration = Duration::from_secs(1);
 
-/// A connection that may hold more, until it is dropped.
-struct Wide;
+static WIDE_NOW: Mutex<[Option<Place>; WIDE_AT_ONCE]> = Mutex::new([const { None }; WIDE_AT_ONCE]);
 
-impl Wide {
-    /// Widens a connection, unless so many are wide that it would gain nothing.
-    fn make(connection: &Connection) -> Option<Self> {
-        let one_more = |now: usize| (now < WIDE_AT_ONCE).then_some(now + 1);
-        WIDE_NOW
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-            .ok()?;
-        // A Unix socket has no window.
-        let _ = connection.set_window(WIDE);
-        Some(Self)
+/// A place of one wide connection.
+struct Place {
+    owner: Arc<()>,
+    used: Instant,
+}
+
+/// Whether a connection is among the wide ones.
+#[derive(Default)]
+struct Width {
+    owner: Arc<()>,
+    carried: usize,
+    wide: bool,
+}
+
+impl Width {
+    /// Counts what a connection carried, and widens it once that is much and there is a
+    /// place.
+    fn carried(&mut self, connection: &Connection, length: usize) {
+        self.carried += length;
+        if self.carried < CARRIES_MUCH {
+            return;
+        }
+        self.carried = 0;
+        if self.take_place(Instant::now()) && !self.wide {
+            self.wide = true;
+            // A Unix socket has no window.
+            let _ = connection.set_window(WIDE);
+        }
+    }
+
+    fn take_place(&self, now: Instant) -> bool {
+        let mut places = WIDE_NOW.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = |place: &Option<Place>| {
+            place
+                .as_ref()
+                .is_some_and(|place| Arc::ptr_eq(&place.owner, &self.owner))
+        };
+        let free = |place: &Option<Place>| {
+            place
+                .as_ref()
+                .is_none_or(|place| now.saturating_duration_since(place.used) > IDLE)
+        };
+        let found = places.iter().position(own);
+        let Some(number) = found.or_else(|| places.iter().position(free)) else {
+            return false;
+        };
+        places[number] = Some(Place {
+            owner: self.owner.clone(),
+            used: now,
+        });
+        true
     }
 }
 
-impl Drop for Wide {
+impl Drop for Width {
     fn drop(&mut self) {
-        WIDE_NOW.fetch_sub(1, Ordering::Relaxed);
+        let mut places = WIDE_NOW.lock().unwrap_or_else(PoisonError::into_inner);
+        for place in places.iter_mut() {
+            place.take_if(|place| Arc::ptr_eq(&place.owner, &self.owner));
+        }
     }
 }
 
@@ -80,8 +126,7 @@ async fn inwards(connection: &Connection, socket: &TcpStream) -> io::Result<()> 
     let mut low_water = 1;
     // There may be more to read although nobody says so any more.
     let mut more = false;
-    let mut carried = 0_usize;
-    let mut wide = None;
+    let mut width = Width::default();
     while !frames.ended {
         consume_budget().await;
         // The rest of a long frame is on its way: to wake for each packet of it would
@@ -109,11 +154,7 @@ async fn inwards(connection: &Connection, socket: &TcpStream) -> io::Result<()> 
             if length == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if carried >= CARRIES_MUCH && wide.is_none() {
-                carried = 0;
-                wide = Wide::make(connection);
-            }
-            carried = carried.saturating_add(length);
+            width.carried(connection, length);
             let pieces = frames.payload(&buffer[..length])?;
             let sent = match pieces.as_slice() {
                 [] => 0,
@@ -303,6 +344,24 @@ mod tests {
             let sent = sent.min(whole.len());
             prop_assert_eq!(rest(&slices, sent), &whole[sent..]);
         }
+    }
+
+    #[test]
+    fn few_are_wide_at_once_and_who_idles_makes_room() {
+        let now = Instant::now();
+        let connections: Vec<_> = (0..=WIDE_AT_ONCE).map(|_| Width::default()).collect();
+        let (last, first) = connections.split_last().unwrap();
+        assert!(first.iter().all(|width| width.take_place(now)));
+        assert!(!last.take_place(now));
+        // The first goes on, the others do not.
+        let later = now + 2 * IDLE;
+        assert!(first[0].take_place(later) && last.take_place(later));
+        let taken = |width: &&Width| Arc::strong_count(&width.owner) == 2;
+        assert_eq!(connections.iter().filter(taken).count(), WIDE_AT_ONCE);
+        assert!(taken(&&first[0]) && taken(&last));
+        drop(connections);
+        let empty = WIDE_NOW.lock().unwrap().iter().all(Option::is_none);
+        assert!(empty);
     }
 
     #[test]
