@@ -11,9 +11,7 @@ use crate::failure::Failure;
 pub(crate) struct NetworkOptions {
     /// A network, or bridge, host, none or container:NAME; with fields:
     /// name=front,alias=web,ip=10.10.0.5,ip6=ADDRESS,link-local-ip=ADDRESS,
-    /// mac-address=MAC,gw-priority=1, and of the interface
-    /// driver-opt=com.docker.network.endpoint.ifname=NAME or
-    /// driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.SYSCTL=VALUE
+    /// mac-address=MAC,gw-priority=1,driver-opt=OPTION=VALUE
     #[arg(long, visible_alias = "net", value_name = "NETWORK", value_parser = parse_network)]
     network: Vec<NetworkAttachment>,
 
