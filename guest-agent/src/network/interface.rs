@@ -27,10 +27,10 @@ pub(crate) struct InterfaceOptions {
     pub(super) sysctls: Vec<Sysctl>,
 }
 
-/// A setting of one interface in `/proc/sys/net/FAMILY/GROUP/INTERFACE/NAME`.
+/// A setting of one interface in `/proc/sys/GROUP/INTERFACE/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sysctl {
-    family: String,
+    /// "net/ipv4/conf"
     group: String,
     name: String,
     value: String,
@@ -98,8 +98,7 @@ impl Sysctl {
                 "IFNAME" | "ifname",
                 name,
             ] if plain(group) && plain(name) => Ok(Self {
-                family: (*family).to_owned(),
-                group: (*group).to_owned(),
+                group: format!("net/{family}/{group}"),
                 name: (*name).to_owned(),
                 value: value.to_owned(),
             }),
@@ -109,14 +108,8 @@ impl Sysctl {
 
     /// Sets it for an interface of the calling thread's namespace.
     pub(super) fn set(&self, interface: &str) -> Result<(), NetworkError> {
-        let Self {
-            family,
-            group,
-            name,
-            value,
-        } = self;
-        let path = format!("/proc/sys/net/{family}/{group}/{interface}/{name}");
-        fs::write(path, value).map_err(NetworkError::kernel(format!(
+        let path = format!("/proc/sys/{}/{interface}/{}", self.group, self.name);
+        fs::write(path, &self.value).map_err(NetworkError::kernel(format!(
             "set the sysctl {self} of the interface {interface}"
         )))
     }
@@ -124,13 +117,8 @@ impl Sysctl {
 
 impl fmt::Display for Sysctl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            family,
-            group,
-            name,
-            value,
-        } = self;
-        write!(f, "net.{family}.{group}.IFNAME.{name}={value}")
+        let group = self.group.replace('/', ".");
+        write!(f, "{group}.IFNAME.{}={}", self.name, self.value)
     }
 }
 
