@@ -1,10 +1,11 @@
 //! Processes that are killed, and engines side by side. Each test has machines
 //! of its own.
 
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
-use anyhow::ensure;
-use wherry_tests::{Engine, IMAGE, process, wait};
+use anyhow::{Context, ensure};
+use wherry_tests::{Api, Engine, IMAGE, process, wait};
 
 use crate::Alone;
 
@@ -178,18 +179,49 @@ fn replaced() -> anyhow::Result<()> {
         std::fs::copy(built.programs().join(name), &partial)?;
         std::fs::rename(&partial, folder.path().join(name))
     };
-    let names = ["wherry", "wherryd"];
-    names.iter().try_for_each(|name| place(name))?;
+    let upgrade = || {
+        ["wherry", "wherryd"]
+            .iter()
+            .try_for_each(|name| place(name))
+    };
+    upgrade()?;
     std::os::unix::fs::symlink(built.programs().join("guest"), folder.path().join("guest"))?;
     let engine = Engine::of(folder.path().to_owned())?;
     engine.succeed(&["machine", "start"])?;
     engine.load_image()?;
-    engine.succeed(&["create", "--name", "kept", IMAGE, "true"])?;
+    engine.succeed(&["run", "-d", "--name", "kept", IMAGE, "sleep", "1000"])?;
+    let before = (engine.wherryd()?, engine.machine()?);
+    // A call that never ends by itself does not keep the old one, and goes on.
+    let mut follower = engine.spawn(&["events", "--filter", "event=create"])?;
+    upgrade()?;
+    engine.succeed(&["exec", "kept", "true"])?;
+    let after = (engine.wherryd()?, engine.machine()?);
+    ensure!(
+        after.0 != before.0 && after.1 == before.1,
+        "{before:?}, {after:?}"
+    );
+    engine.succeed(&["create", "--name", "later", IMAGE])?;
+    let mut line = String::new();
+    let output = follower.stdout.take().context("no output")?;
+    BufReader::new(output).read_line(&mut line)?;
+    follower.kill()?;
+    follower.wait()?;
+    ensure!(line.contains("name=later"), "{line}");
+    let warned = |engine: &Engine| -> anyhow::Result<bool> {
+        let status = engine.status()?;
+        let warning = status["Warning"].as_str().unwrap_or_default();
+        Ok(warning.contains("Wherry was upgraded since the machine started"))
+    };
+    ensure!(warned(&engine)? && engine.wherryd()? == after.0);
+    engine.succeed(&["machine", "restart"])?;
+    ensure!(!warned(&engine)?);
+    // Docker's tools ask the one that runs, which starts the machine again.
     engine.succeed(&["machine", "stop"])?;
-    names.iter().try_for_each(|name| place(name))?;
-    engine.succeed(&["machine", "start"])?;
-    engine.succeed(&["start", "-a", "kept"])?;
+    upgrade()?;
+    let api = Api::Unix(engine.home().join("run/docker.sock"));
+    api.expect(200, "GET", "/containers/json?all=1", None)?;
     // It is called what it was called before.
     engine.machine()?;
+    ensure!(engine.succeed(&["ps", "-aq"])?.lines().count() == 2);
     Ok(())
 }

@@ -8,6 +8,7 @@ mod engine;
 use engine::{ScriptedEngine, errors};
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
+use wherry_proto::v1::wait_container_request::Condition;
 
 #[test]
 fn ten_megabytes_piped_into_run_arrive_whole() {
@@ -32,6 +33,21 @@ fn output_and_errors_stay_apart_and_the_exit_code_is_the_processs() {
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(output.stdout, b"out\n");
     assert_eq!(errors(&output), "wherry: warning: mind the gap\nerr\n");
+}
+
+#[test]
+fn what_comes_after_run_finds_the_container_ended_or_gone() {
+    let engine = ScriptedEngine::start();
+    for (arguments, waits) in [
+        (&["run", "image", "both"][..], vec![Condition::NotRunning]),
+        (
+            &["run", "--rm", "image", "both"],
+            vec![Condition::NotRunning, Condition::Removed],
+        ),
+    ] {
+        engine.run(arguments, b"");
+        assert_eq!(engine.asked().waits, waits);
+    }
 }
 
 #[test]
@@ -254,6 +270,8 @@ fn a_terminal_is_raw_while_the_container_has_it_and_as_before_afterwards() {
     assert!(seen.contains("detached"), "{seen}");
     assert_eq!(lines.first(), lines.last(), "{seen}");
     let asked = engine.asked();
+    // It runs on, so that nothing is waited for.
+    assert!(asked.waits.is_empty(), "{:?}", asked.waits);
     let spec = &asked.created[0];
     assert_eq!((spec.terminal_rows, spec.terminal_columns), (33, 101));
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::process::{Child, Command};
 use tonic::transport::Channel;
+use wherry_proto::v1::engine_client::EngineClient;
+use wherry_proto::v1::{ShutdownRequest, VersionRequest};
 
 use crate::{ChannelError, Home, HomeError, channel, platform};
 
@@ -81,7 +83,8 @@ pub async fn connect_engine(home: &Home) -> Result<Option<Channel>, EngineError>
 }
 
 /// Connects to the `wherryd` of `home`, and starts it first where it does not
-/// run. Of several callers at once, one starts it.
+/// run, or where an upgrade has replaced the program that runs: it would not know what
+/// the new one's users ask of it. Of several callers at once, one starts it.
 ///
 /// # Errors
 ///
@@ -89,14 +92,50 @@ pub async fn connect_engine(home: &Home) -> Result<Option<Channel>, EngineError>
 pub async fn engine(home: &Home) -> Result<Channel, EngineError> {
     // First, because a path too long for a socket shows up as a failed connect.
     home.prepare()?;
-    if let Some(channel) = connect_engine(home).await? {
+    if let Some(channel) = connect_engine(home).await?
+        && !is_replaced(&channel).await
+    {
         return Ok(channel);
     }
     let _only_starter = start_lock(home).await?;
-    if let Some(channel) = connect_engine(home).await? {
-        return Ok(channel);
+    let running = connect_engine(home).await?;
+    let program = match running {
+        Some(channel) if !is_replaced(&channel).await => return Ok(channel),
+        Some(channel) => {
+            let program = find_wherryd()?;
+            end(home, channel).await?;
+            program
+        }
+        None => find_wherryd()?,
+    };
+    start(home, &program).await
+}
+
+/// Tells whether the program that answers was replaced since it began. One that does not
+/// say is left to answer for itself.
+async fn is_replaced(channel: &Channel) -> bool {
+    let answer = EngineClient::new(channel.clone())
+        .version(VersionRequest {})
+        .await;
+    answer.is_ok_and(|version| version.into_inner().replaced)
+}
+
+/// Has a `wherryd` end, and returns when it takes no more connections.
+async fn end(home: &Home, channel: Channel) -> Result<(), EngineError> {
+    // It may be gone before it has answered.
+    let _ = EngineClient::new(channel)
+        .shutdown(ShutdownRequest {})
+        .await;
+    let deadline = Instant::now() + START_DEADLINE;
+    while connect_engine(home).await?.is_some() {
+        if Instant::now() > deadline {
+            return Err(EngineError::Silent {
+                log: home.wherryd_log(),
+            });
+        }
+        tokio::time::sleep(POLL).await;
     }
-    start(home, &find_wherryd()?).await
+    Ok(())
 }
 
 /// Takes the lock of those who start `wherryd`. Dropping the file releases it.

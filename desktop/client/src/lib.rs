@@ -18,6 +18,7 @@ mod channel;
 mod engine;
 pub mod home;
 mod platform;
+mod program;
 
 pub use bulk::{BulkReader, BulkStream, BulkWriter, StreamError, open_stream, open_stream_at};
 pub use channel::{ChannelError, channel};
@@ -25,4 +26,5 @@ pub use engine::{EngineError, connect_engine, engine};
 pub use guest_image::{GuestImage, GuestImageError, find_guest_image};
 pub use home::{Home, HomeError};
 pub use platform::{detach, others_may_read, this_program};
+pub use program::Program;
 pub use settings::{Settings, SettingsError};

@@ -1,14 +1,12 @@
 //! `wherry run`
 
 use std::io::IsTerminal;
-use std::time::Duration;
 
 use tonic::Code;
 use wherry_proto::v1::stream_header::Purpose;
-use wherry_proto::v1::wait_container_request::Condition;
 use wherry_proto::v1::{
     AttachStream, CreateContainerRequest, CreateContainerResponse, InspectImageRequest,
-    RemoveContainerRequest, StartContainerRequest, WaitContainerRequest,
+    RemoveContainerRequest, StartContainerRequest,
 };
 
 use super::pull;
@@ -18,9 +16,6 @@ use crate::failure::{Failure, Outcome};
 use crate::options::{AttachedStream, ContainerOptions, PullPolicy};
 use crate::output;
 use crate::terminal::{DetachKeys, Target};
-
-/// How long the removal of an ended container is waited for.
-const REMOVAL: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -245,22 +240,7 @@ async fn run_in_foreground(
         .map_err(Unstarted::NeverRan)?;
     start(connection, id).await?;
     let ended = session.sit(connection, stream, watch).await;
-    if options.remove && !matches!(&ended, Err(failure) if failure.code.is_none()) {
-        removed(connection, id).await;
-    }
     ended.map_err(Unstarted::Ran)
-}
-
-/// Waits until a container that removes itself is gone, so that its name is
-/// free when this command ends.
-async fn removed(connection: &Connection, id: &str) {
-    let mut containers = connection.containers();
-    let gone = containers.wait(WaitContainerRequest {
-        container: id.to_owned(),
-        condition: Condition::Removed.into(),
-    });
-    // It may be gone already, or detached and running on; then there is nothing to wait for.
-    let _ = tokio::time::timeout(REMOVAL, gone).await;
 }
 
 /// Removes a container that was created and will not run.

@@ -1,14 +1,20 @@
 //! A foreground session: what `run`, `start -a`, `exec` and `attach` have in common.
 
+use std::time::Duration;
+
 use wherry_client::BulkStream;
 use wherry_proto::v1::wait_container_request::Condition;
-use wherry_proto::v1::{KillContainerRequest, WaitContainerRequest};
+use wherry_proto::v1::{KillContainerRequest, WaitContainerRequest, WaitContainerResponse};
 
 use crate::connection::Connection;
 use crate::failure::{ENGINE, Failure, Outcome, PIPE_CLOSED};
 use crate::output;
 use crate::platform;
 use crate::terminal::{self, DetachKeys, Ending, Input, RawMode, Target, Watch};
+
+/// How long the end of a container's process may take to be on record, or to be followed
+/// by its removal.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// How a command sits at a process.
 #[derive(Clone, Debug)]
@@ -81,8 +87,15 @@ impl Session {
         };
         drop(watch);
         match ending? {
-            Ending::Exited(code) => Ok(exit_code(code)),
-            Ending::Ended if self.target.exec.is_empty() => self.wait(connection).await,
+            Ending::Exited(code) => {
+                self.settle(connection).await;
+                Ok(exit_code(code))
+            }
+            Ending::Ended if self.target.exec.is_empty() => {
+                let ended = self.wait(connection, Condition::NotRunning).await?;
+                self.settle(connection).await;
+                Ok(exit_code(ended.exit_code))
+            }
             Ending::Ended => Err(Failure::new(
                 "the process ended and its exit code is not known",
             )),
@@ -91,36 +104,51 @@ impl Session {
                 Ok(0)
             }
             Ending::OutputClosed => {
-                self.end(connection).await;
+                if self.owned {
+                    self.end(connection).await;
+                    self.settle(connection).await;
+                }
                 Err(Failure::reported(PIPE_CLOSED))
             }
         }
     }
 
-    async fn wait(&self, connection: &Connection) -> Outcome {
-        let ended = connection
-            .containers()
-            .wait(WaitContainerRequest {
-                container: self.target.container.clone(),
-                condition: Condition::NotRunning.into(),
-            })
-            .await?
-            .into_inner();
-        Ok(exit_code(ended.exit_code))
+    /// Waits until the end of the process is on record, or its container gone if it is
+    /// removed with it: whatever comes after this command finds it so, and its name free.
+    async fn settle(&self, connection: &Connection) {
+        if !self.target.exec.is_empty() {
+            return;
+        }
+        let condition = match self.owned {
+            true => Condition::Removed,
+            false => Condition::NotRunning,
+        };
+        // It may be gone already.
+        let _ = tokio::time::timeout(SETTLED, self.wait(connection, condition)).await;
+    }
+
+    async fn wait(
+        &self,
+        connection: &Connection,
+        condition: Condition,
+    ) -> Result<WaitContainerResponse, Failure> {
+        let request = WaitContainerRequest {
+            container: self.target.container.clone(),
+            condition: condition.into(),
+        };
+        Ok(connection.containers().wait(request).await?.into_inner())
     }
 
     /// Ends a container that is this command's own, as a closed pipe ends any
     /// program of a pipeline. SIGPIPE itself does nothing to a process 1 that
     /// does not ask for it.
     async fn end(&self, connection: &Connection) {
-        if self.owned {
-            let request = KillContainerRequest {
-                container: self.target.container.clone(),
-                signal: "KILL".to_owned(),
-            };
-            // It may have ended by itself.
-            let _ = connection.containers().kill(request).await;
-        }
+        let request = KillContainerRequest {
+            container: self.target.container.clone(),
+            signal: "KILL".to_owned(),
+        };
+        // It may have ended by itself.
+        let _ = connection.containers().kill(request).await;
     }
 }
 

@@ -16,6 +16,7 @@ use tonic::{Code, Request, Response, Status};
 use wherry_client::Home;
 use wherry_client::local::{self, LocalStream};
 use wherry_proto::frame::{self, Kind};
+use wherry_proto::v1::wait_container_request::Condition;
 use wherry_proto::v1::containers_server::{Containers, ContainersServer};
 use wherry_proto::v1::engine_server::{Engine, EngineServer};
 use wherry_proto::v1::images_server::{Images, ImagesServer};
@@ -39,6 +40,7 @@ pub struct Asked {
     pub pruned: Vec<v1::PruneImagesRequest>,
     pub networks: Vec<v1::CreateNetworkRequest>,
     pub connected: Vec<v1::ConnectNetworkRequest>,
+    pub waits: Vec<Condition>,
 }
 
 /// One container on its script.
@@ -466,8 +468,10 @@ impl Containers for State {
     }
     async fn wait(
         &self,
-        _: Request<v1::WaitContainerRequest>,
+        request: Request<v1::WaitContainerRequest>,
     ) -> Answer<v1::WaitContainerResponse> {
+        let condition = request.into_inner().condition();
+        self.asked.lock().unwrap().waits.push(condition);
         Err(Status::not_found("it is gone"))
     }
     async fn resize(&self, request: Request<v1::ResizeRequest>) -> Answer<v1::ResizeResponse> {

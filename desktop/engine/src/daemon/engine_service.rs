@@ -3,11 +3,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use wherry_client::Settings;
+use wherry_client::{Program, Settings};
 use wherry_proto::v1::engine_server::Engine;
 use wherry_proto::v1::{
     MachineProgress, MachineStatusRequest, MachineStatusResponse, ShutdownRequest,
@@ -21,12 +22,23 @@ use crate::api::Tcp;
 pub(super) struct EngineService {
     link: Arc<MachineLink>,
     tcp: Arc<Tcp>,
-    end: Arc<Notify>,
+    program: Program,
+    end: CancellationToken,
 }
 
 impl EngineService {
-    pub(super) fn new(link: Arc<MachineLink>, tcp: Arc<Tcp>, end: Arc<Notify>) -> Self {
-        Self { link, tcp, end }
+    pub(super) fn new(
+        link: Arc<MachineLink>,
+        tcp: Arc<Tcp>,
+        program: Program,
+        end: CancellationToken,
+    ) -> Self {
+        Self {
+            link,
+            tcp,
+            program,
+            end,
+        }
     }
 }
 
@@ -80,6 +92,7 @@ impl Engine for EngineService {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             wire_version: wherry_proto::WIRE_VERSION,
             pid: std::process::id(),
+            replaced: self.program.is_replaced(),
         }))
     }
 
@@ -87,7 +100,7 @@ impl Engine for EngineService {
         &self,
         _: Request<ShutdownRequest>,
     ) -> Result<Response<ShutdownResponse>, Status> {
-        self.end.notify_one();
+        self.end.cancel();
         Ok(Response::new(ShutdownResponse {}))
     }
 }

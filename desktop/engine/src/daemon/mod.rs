@@ -20,12 +20,13 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Server;
 use wherry_client::local::{self, LocalListener};
-use wherry_client::{Home, Settings};
+use wherry_client::{Home, Program, Settings, connect_engine};
 use wherry_proto::v1::engine_server::EngineServer;
 
 pub(crate) use containers::Translator;
@@ -37,6 +38,15 @@ pub(crate) use volumes::create as create_volume;
 
 pub use crate::api::TcpError;
 use crate::api::{self, Api, Tcp};
+
+/// How long calls have to come to their end when this process is told to end. Some,
+/// as of who follows events, never do by themselves.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long one that serves no longer may take until it is gone, and between two looks
+/// at it.
+const PREDECESSOR: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(5);
 
 /// Why `wherryd` cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -74,21 +84,22 @@ pub enum DaemonError {
     Serve(#[from] tonic::transport::Error),
 }
 
-/// Serves until it is told to end, by `Engine.Shutdown` or a signal. The
-/// machine goes on either way.
+/// Serves until it is told to end, by `Engine.Shutdown` or a signal; calls that are
+/// under way then have a second. The machine goes on either way.
 ///
 /// # Errors
 ///
 /// [`DaemonError`] where it cannot begin to serve.
 pub async fn run(home: Home) -> Result<(), DaemonError> {
-    let _single = lock(&home)?;
+    let program = Program::current();
+    let _single = lock(&home).await?;
     // Wrong settings are best told at once, to whoever started this process.
     let settings = Settings::load(&home)?;
 
     let listener = listen(home.wherryd_socket()).await?;
     let docker = listen(home.docker_socket()).await?;
 
-    let end = Arc::new(Notify::new());
+    let end = CancellationToken::new();
     let link = Arc::new(MachineLink::new(home));
     let api = Api::new(link.clone());
     let tcp = Arc::new(Tcp::new(api.clone()));
@@ -98,30 +109,36 @@ pub async fn run(home: Home) -> Result<(), DaemonError> {
     let _docker = AbortOnDropHandle::new(tokio::spawn(api::serve(docker, api)));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "wherryd serves");
 
-    let until = {
+    tokio::spawn({
         let end = end.clone();
         async move {
-            tokio::select! {
-                () = end.notified() => {}
-                () = ended_by_signal() => {}
-            }
+            ended_by_signal().await;
+            end.cancel();
         }
-    };
-    Server::builder()
+    });
+    let served = Server::builder()
         .initial_stream_window_size(4 * 1024 * 1024)
         .initial_connection_window_size(16 * 1024 * 1024)
         .add_service(EngineServer::new(EngineService::new(
             link.clone(),
             tcp,
-            end,
+            program,
+            end.clone(),
         )))
         .add_service(Forward::system(link.clone()))
         .add_service(Forward::images(link.clone()))
         .add_service(Forward::volumes(link.clone()))
         .add_service(Forward::networks(link.clone()))
         .add_service(Forward::containers(link))
-        .serve_with_incoming_shutdown(local::incoming(listener), until)
-        .await?;
+        .serve_with_incoming_shutdown(local::incoming(listener), end.cancelled());
+    let too_long = async {
+        end.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = served => served?,
+        () = too_long => tracing::info!("what was under way is cut short"),
+    }
     Ok(())
 }
 
@@ -132,9 +149,10 @@ async fn listen(path: PathBuf) -> Result<LocalListener, DaemonError> {
     }
 }
 
-/// Takes the lock that makes this process the only one of its home folder. A
-/// file lock, because it goes with its process whatever ends that.
-fn lock(home: &Home) -> Result<File, DaemonError> {
+/// Takes the lock that makes this process the only one of its home folder, from one
+/// that is about to end too. A file lock, because it goes with its process whatever
+/// ends that.
+async fn lock(home: &Home) -> Result<File, DaemonError> {
     let path = home.lock();
     let failed = |source| DaemonError::Lock {
         path: home.lock(),
@@ -145,12 +163,21 @@ fn lock(home: &Home) -> Result<File, DaemonError> {
         .append(true)
         .open(path)
         .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(DaemonError::Running {
-            home: home.root().to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+    let deadline = Instant::now() + PREDECESSOR;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                let serves = !matches!(connect_engine(home).await, Ok(None));
+                if serves || Instant::now() > deadline {
+                    return Err(DaemonError::Running {
+                        home: home.root().to_owned(),
+                    });
+                }
+                tokio::time::sleep(POLL).await;
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
     }
 }
 

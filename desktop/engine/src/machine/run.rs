@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tonic::transport::Server;
-use wherry_client::{Home, local};
+use wherry_client::{Home, Program, local};
 use wherry_proto::v1::MachineState;
 use wherry_proto::v1::machine_server::MachineServer;
 use wherry_proto::{GRPC_PORT, STREAM_PORT};
@@ -36,6 +36,7 @@ const LONG_LOG: u64 = 8 << 20;
 /// [`MachineError`]: what kept it from starting, or how it ended on its own. The
 /// same is recorded for [`super::last_state`].
 pub async fn run(home: Home) -> Result<(), MachineError> {
+    let program = Program::current();
     let _single = lock(&home)?;
     platform::raise_open_file_limit();
     let board = Arc::new(Board::new(home.clone()));
@@ -48,7 +49,10 @@ pub async fn run(home: Home) -> Result<(), MachineError> {
     let end = Arc::new(Notify::new());
     let ended = end.clone();
     let server = Server::builder()
-        .add_service(MachineServer::new(MachineService::new(shared.clone())))
+        .add_service(MachineServer::new(MachineService::new(
+            shared.clone(),
+            program,
+        )))
         .serve_with_incoming_shutdown(local::incoming(listener), async move {
             ended.notified().await;
         });

@@ -8,6 +8,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::Notify;
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
+use wherry_client::Program;
 use wherry_proto::v1::machine_server::Machine;
 use wherry_proto::v1::{
     ListPublishedRequest, ListPublishedResponse, MachineStatusRequest, MachineStatusResponse,
@@ -19,6 +20,10 @@ use super::board::{Board, is_final};
 use super::ports::Ports;
 use super::stop::{CONTAINERS, StopOrder, Stopping};
 use crate::vm::{Vm, VmError};
+
+/// What a machine's status says once its program was replaced.
+const UPGRADED: &str = "Wherry was upgraded since the machine started: \
+    `wherry machine restart` has it run what is installed";
 
 /// What the service and the process have in common.
 pub(super) struct Shared {
@@ -64,11 +69,12 @@ impl Shared {
 /// The gRPC service `Machine`.
 pub(super) struct MachineService {
     shared: Arc<Shared>,
+    program: Program,
 }
 
 impl MachineService {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(shared: Arc<Shared>, program: Program) -> Self {
+        Self { shared, program }
     }
 }
 
@@ -78,7 +84,13 @@ impl Machine for MachineService {
         &self,
         _request: Request<MachineStatusRequest>,
     ) -> Result<Response<MachineStatusResponse>, Status> {
-        Ok(Response::new(self.shared.board.status()))
+        let mut status = self.shared.board.status();
+        if self.program.is_replaced() {
+            let before = if status.warning.is_empty() { "" } else { "; " };
+            status.warning += before;
+            status.warning += UPGRADED;
+        }
+        Ok(Response::new(status))
     }
 
     type WatchStream =
