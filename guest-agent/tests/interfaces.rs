@@ -22,14 +22,6 @@ fn place(network: &str, options: &[(&str, &str)]) -> NetworkAttachment {
     }
 }
 
-async fn create_network(agent: &mut Agent, name: &str) {
-    let request = v1::CreateNetworkRequest {
-        name: name.to_owned(),
-        ..Default::default()
-    };
-    within(agent.networks.create(request)).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn interfaces_have_the_names_sysctls_and_addresses_that_were_asked_for() {
     if not_root("interfaces_have") {
@@ -37,7 +29,7 @@ async fn interfaces_have_the_names_sysctls_and_addresses_that_were_asked_for() {
     }
     let mut agent = Agent::start_networked().await;
     for name in ["one", "two", "three"] {
-        create_network(&mut agent, name).await;
+        agent.create_network(name, |_| {}).await.unwrap();
     }
     let script = "cat /proc/net/dev /proc/net/fib_trie
         cd /proc/sys/net/ipv4/conf; for i in eth* front; do echo $i=$(cat $i/log_martians); done";
@@ -74,8 +66,8 @@ async fn what_no_interface_can_be_is_refused() {
         return;
     }
     let mut agent = Agent::start_networked().await;
-    create_network(&mut agent, "one").await;
-    create_network(&mut agent, "two").await;
+    agent.create_network("one", |_| {}).await.unwrap();
+    agent.create_network("two", |_| {}).await.unwrap();
     let running = agent
         .create("exec sleep 1000", |spec| {
             spec.network = "one".to_owned();

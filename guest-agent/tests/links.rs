@@ -179,12 +179,8 @@ async fn the_network_of_the_highest_priority_is_the_way_out() {
     }
     let mut agent = Agent::start_networked().await;
     for name in ["one", "two", "three", "four"] {
-        let request = v1::CreateNetworkRequest {
-            name: name.to_owned(),
-            internal: name == "four",
-            ..Default::default()
-        };
-        within(agent.networks.create(request)).await.unwrap();
+        let internal = |request: &mut v1::CreateNetworkRequest| request.internal = name == "four";
+        agent.create_network(name, internal).await.unwrap();
     }
     let place = |network: &str, gateway_priority| NetworkAttachment {
         network: network.to_owned(),

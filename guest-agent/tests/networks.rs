@@ -11,15 +11,6 @@ use wherry_proto::v1;
 use wherry_proto::v1::NetworkAttachment;
 use wherry_proto::v1::wait_container_request::Condition;
 
-async fn make(agent: &mut Agent, name: &str) -> Result<String, Status> {
-    let request = v1::CreateNetworkRequest {
-        name: name.to_owned(),
-        ..Default::default()
-    };
-    let created = within(agent.networks.create(request)).await?;
-    Ok(created.into_inner().id)
-}
-
 async fn remove(agent: &mut Agent, network: &str) -> Result<(), Status> {
     let request = v1::RemoveNetworkRequest {
         network: network.to_owned(),
@@ -74,8 +65,8 @@ async fn containers_find_each_other_move_and_outlive_serve() {
         return;
     }
     let mut agent = Agent::start_networked().await;
-    let front = make(&mut agent, "front").await.unwrap();
-    make(&mut agent, "back").await.unwrap();
+    let front = agent.create_network("front", |_| {}).await.unwrap();
+    agent.create_network("back", |_| {}).await.unwrap();
     let db = agent
         .create("exec sleep 1000", |spec| {
             spec.name = "db".to_owned();
@@ -145,7 +136,7 @@ async fn a_link_is_a_name_until_it_is_removed() {
         return;
     }
     let mut agent = Agent::start_networked().await;
-    make(&mut agent, "front").await.unwrap();
+    agent.create_network("front", |_| {}).await.unwrap();
     let db = agent
         .create("exec sleep 1000", |spec| {
             spec.name = "db".to_owned();
@@ -213,8 +204,8 @@ async fn unknown_networks_and_modes_that_do_not_fit_are_refused() {
         return;
     }
     let mut agent = Agent::start_networked().await;
-    make(&mut agent, "front").await.unwrap();
-    let taken = make(&mut agent, "front").await.unwrap_err();
+    agent.create_network("front", |_| {}).await.unwrap();
+    let taken = agent.create_network("front", |_| {}).await.unwrap_err();
     assert_eq!(taken.code(), Code::AlreadyExists);
     for (network, said) in [("nope", "network nope not found"), ("host", "pre-defined")] {
         let error = remove(&mut agent, network).await.unwrap_err();

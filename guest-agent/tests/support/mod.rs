@@ -22,8 +22,8 @@ use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::system_client::SystemClient;
 use wherry_proto::v1::volumes_client::VolumesClient;
 use wherry_proto::v1::{
-    AttachStream, ContainerSpec, CreateContainerRequest, ImportStream, LoadResult, LogsStream,
-    StartContainerRequest, StreamHeader, StreamReply, WaitContainerRequest,
+    AttachStream, ContainerSpec, CreateContainerRequest, CreateNetworkRequest, ImportStream,
+    LoadResult, LogsStream, StartContainerRequest, StreamHeader, StreamReply, WaitContainerRequest,
     wait_container_request::Condition,
 };
 use wherry_proto::{GRPC_SOCKET, STREAM_SOCKET, WIRE_VERSION};
@@ -276,6 +276,20 @@ impl Agent {
         };
         change(&mut spec);
         self.try_create(spec).await.unwrap()
+    }
+
+    /// Makes a network; returns its id.
+    pub async fn create_network(
+        &mut self,
+        name: &str,
+        change: impl FnOnce(&mut CreateNetworkRequest),
+    ) -> Result<String, tonic::Status> {
+        let mut request = CreateNetworkRequest {
+            name: name.to_owned(),
+            ..Default::default()
+        };
+        change(&mut request);
+        Ok(within(self.networks.create(request)).await?.into_inner().id)
     }
 
     /// Makes a container of any specification.

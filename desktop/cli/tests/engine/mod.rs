@@ -16,7 +16,6 @@ use tonic::{Code, Request, Response, Status};
 use wherry_client::Home;
 use wherry_client::local::{self, LocalStream};
 use wherry_proto::frame::{self, Kind};
-use wherry_proto::v1::wait_container_request::Condition;
 use wherry_proto::v1::containers_server::{Containers, ContainersServer};
 use wherry_proto::v1::engine_server::{Engine, EngineServer};
 use wherry_proto::v1::images_server::{Images, ImagesServer};
@@ -24,6 +23,7 @@ use wherry_proto::v1::networks_server::NetworksServer;
 use wherry_proto::v1::stream_header::Purpose;
 use wherry_proto::v1::system_server::SystemServer;
 use wherry_proto::v1::volumes_server::VolumesServer;
+use wherry_proto::v1::wait_container_request::Condition;
 use wherry_proto::v1::{self as v1, MachineProgress, MachineState, StreamReply};
 
 /// What the engine was asked, for tests to look at.
