@@ -92,36 +92,36 @@ pub async fn connect_engine(home: &Home) -> Result<Option<Channel>, EngineError>
 pub async fn engine(home: &Home) -> Result<Channel, EngineError> {
     // First, because a path too long for a socket shows up as a failed connect.
     home.prepare()?;
-    if let Some(channel) = connect_engine(home).await?
-        && !is_replaced(&channel).await
-    {
+    if let Some(channel) = connect_current(home).await? {
         return Ok(channel);
     }
     let _only_starter = start_lock(home).await?;
-    let running = connect_engine(home).await?;
-    let program = match running {
-        Some(channel) if !is_replaced(&channel).await => return Ok(channel),
-        Some(channel) => {
-            let program = find_wherryd()?;
-            end(home, channel).await?;
-            program
-        }
-        None => find_wherryd()?,
-    };
+    if let Some(channel) = connect_current(home).await? {
+        return Ok(channel);
+    }
+    let program = find_wherryd()?;
+    end_replaced(home).await?;
     start(home, &program).await
 }
 
-/// Tells whether the program that answers was replaced since it began. One that does not
-/// say is left to answer for itself.
-async fn is_replaced(channel: &Channel) -> bool {
-    let answer = EngineClient::new(channel.clone())
+/// As [`connect_engine`]; `None` too where the program that runs was replaced since it
+/// began. One that does not say is left to answer for itself.
+async fn connect_current(home: &Home) -> Result<Option<Channel>, EngineError> {
+    let Some(channel) = connect_engine(home).await? else {
+        return Ok(None);
+    };
+    let version = EngineClient::new(channel.clone())
         .version(VersionRequest {})
         .await;
-    answer.is_ok_and(|version| version.into_inner().replaced)
+    let replaced = version.is_ok_and(|version| version.into_inner().replaced);
+    Ok((!replaced).then_some(channel))
 }
 
-/// Has a `wherryd` end, and returns when it takes no more connections.
-async fn end(home: &Home, channel: Channel) -> Result<(), EngineError> {
+/// Has the one that still runs end, and returns when it takes no more connections.
+async fn end_replaced(home: &Home) -> Result<(), EngineError> {
+    let Some(channel) = connect_engine(home).await? else {
+        return Ok(());
+    };
     // It may be gone before it has answered.
     let _ = EngineClient::new(channel)
         .shutdown(ShutdownRequest {})

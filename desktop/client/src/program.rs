@@ -7,14 +7,7 @@ use std::time::SystemTime;
 #[derive(Debug)]
 pub struct Program {
     path: PathBuf,
-    found: Option<Stamp>,
-}
-
-/// What tells one file from another at the same path.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
+    found: Option<(SystemTime, u64)>,
 }
 
 impl Program {
@@ -36,12 +29,11 @@ impl Program {
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+/// Returns what tells one file from another at the same path: when it was written, and
+/// its length.
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     let metadata = std::fs::metadata(path).ok()?;
-    Some(Stamp {
-        modified: metadata.modified().ok(),
-        length: metadata.len(),
-    })
+    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 #[cfg(test)]

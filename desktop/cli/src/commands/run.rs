@@ -239,8 +239,10 @@ async fn run_in_foreground(
         .await
         .map_err(Unstarted::NeverRan)?;
     start(connection, id).await?;
-    let ended = session.sit(connection, stream, watch).await;
-    ended.map_err(Unstarted::Ran)
+    session
+        .sit(connection, stream, watch)
+        .await
+        .map_err(Unstarted::Ran)
 }
 
 /// Removes a container that was created and will not run.

@@ -93,7 +93,9 @@ impl Session {
             }
             Ending::Ended if self.target.exec.is_empty() => {
                 let ended = self.wait(connection, Condition::NotRunning).await?;
-                self.settle(connection).await;
+                if self.owned {
+                    self.settle(connection).await;
+                }
                 Ok(exit_code(ended.exit_code))
             }
             Ending::Ended => Err(Failure::new(

@@ -25,7 +25,7 @@ use super::ports::Ports;
 const PROCESS_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How often a process that starts or ends is looked at.
-const POLL: Duration = Duration::from_millis(5);
+pub(super) const POLL: Duration = Duration::from_millis(5);
 
 pub(crate) struct MachineLink {
     home: Home,

@@ -43,10 +43,8 @@ use crate::api::{self, Api, Tcp};
 /// as of who follows events, never do by themselves.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long one that serves no longer may take until it is gone, and between two looks
-/// at it.
+/// How long one that serves no longer may take until it is gone.
 const PREDECESSOR: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(5);
 
 /// Why `wherryd` cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -174,7 +172,7 @@ async fn lock(home: &Home) -> Result<File, DaemonError> {
                         home: home.root().to_owned(),
                     });
                 }
-                tokio::time::sleep(POLL).await;
+                tokio::time::sleep(machine::POLL).await;
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
