@@ -223,5 +223,8 @@ fn replaced() -> anyhow::Result<()> {
     // It is called what it was called before.
     engine.machine()?;
     ensure!(engine.succeed(&["ps", "-aq"])?.lines().count() == 2);
+    let wherryd = engine.wherryd()?;
+    engine.succeed(&["machine", "restart", "--all"])?;
+    ensure!(engine.wherryd()? != wherryd);
     Ok(())
 }

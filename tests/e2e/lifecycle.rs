@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use wherry_tests::{Engine, IMAGE, net, wait};
+use wherry_tests::{Engine, IMAGE, net, process, wait};
 
 use crate::{Alone, Shared};
 
@@ -136,9 +136,16 @@ fn machine_start() -> anyhow::Result<()> {
         "1000",
     ])?;
     engine.succeed(&["run", "-d", "--name", "plain", IMAGE, "sleep", "1000"])?;
-    for force in [&["machine", "stop"][..], &["machine", "stop", "--force"]] {
-        engine.succeed(force)?;
+    for options in [&[][..], &["--force"], &["--all"]] {
+        let (wherryd, machine) = (engine.wherryd()?, engine.machine()?);
+        engine.succeed(&[&["machine", "stop"], options].concat())?;
+        ensure!(!process::runs(machine));
+        // The lock is free a moment before the process is gone.
+        if options == ["--all"] {
+            wait::until("its end", LONG, || Ok(!process::runs(wherryd)))?;
+        }
         engine.succeed(&["machine", "start"])?;
+        ensure!((engine.wherryd()? == wherryd) == (options != ["--all"]));
         wait::until("the page", LONG, || {
             let page = net::request(port, b"GET / HTTP/1.0\r\n\r\n")?;
             Ok(String::from_utf8_lossy(&page).contains("a page of the image"))

@@ -81,6 +81,11 @@ impl Connection {
         }
     }
 
+    /// Has `wherryd` end, and returns when it has.
+    pub(crate) async fn end_engine(&self) -> Result<(), Failure> {
+        Ok(wherry_client::end_engine(&self.home).await?)
+    }
+
     /// Returns a client of the engine's own service.
     pub(crate) fn engine(&self) -> EngineClient<Channel> {
         EngineClient::new(self.channel.clone())

@@ -11,12 +11,12 @@ use tonic::transport::Channel;
 use wherry_proto::v1::engine_client::EngineClient;
 use wherry_proto::v1::{ShutdownRequest, VersionRequest};
 
-use crate::{ChannelError, Home, HomeError, channel, platform};
+use crate::{ChannelError, Home, HomeError, channel, lock, platform};
 
-/// How long a `wherryd` may take until it answers.
-const START_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a `wherryd` may take until it answers, and until it ends.
+const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Between two looks at a starting `wherryd`.
+/// Between two looks at one that starts or ends.
 const POLL: Duration = Duration::from_millis(5);
 
 /// The most of a failed `wherryd`'s words that an error repeats, bytes.
@@ -62,8 +62,14 @@ pub enum EngineError {
         log: PathBuf,
     },
     /// It neither serves nor ends.
-    #[error("wherryd did not answer within {seconds} s: look into {log}", seconds = START_DEADLINE.as_secs(), log = log.display())]
+    #[error("wherryd did not answer within {seconds} s: look into {log}", seconds = DEADLINE.as_secs(), log = log.display())]
     Silent {
+        /// Its log.
+        log: PathBuf,
+    },
+    /// It was told to end and does not.
+    #[error("wherryd does not end within {seconds} s: end it by hand, its containers run on (log: {log})", seconds = DEADLINE.as_secs(), log = log.display())]
+    Stays {
         /// Its log.
         log: PathBuf,
     },
@@ -100,7 +106,7 @@ pub async fn engine(home: &Home) -> Result<Channel, EngineError> {
         return Ok(channel);
     }
     let program = find_wherryd()?;
-    end_replaced(home).await?;
+    end_engine(home).await?;
     start(home, &program).await
 }
 
@@ -117,8 +123,13 @@ async fn connect_current(home: &Home) -> Result<Option<Channel>, EngineError> {
     Ok((!replaced).then_some(channel))
 }
 
-/// Has the one that still runs end, and returns when it takes no more connections.
-async fn end_replaced(home: &Home) -> Result<(), EngineError> {
+/// Has the `wherryd` of `home` end, where one runs, and returns when it has: containers
+/// and the machine run on.
+///
+/// # Errors
+///
+/// [`EngineError::Connect`], and [`EngineError::Stays`] for one that does not end.
+pub async fn end_engine(home: &Home) -> Result<(), EngineError> {
     let Some(channel) = connect_engine(home).await? else {
         return Ok(());
     };
@@ -126,10 +137,10 @@ async fn end_replaced(home: &Home) -> Result<(), EngineError> {
     let _ = EngineClient::new(channel)
         .shutdown(ShutdownRequest {})
         .await;
-    let deadline = Instant::now() + START_DEADLINE;
-    while connect_engine(home).await?.is_some() {
+    let deadline = Instant::now() + DEADLINE;
+    while lock::is_held(&home.lock()) {
         if Instant::now() > deadline {
-            return Err(EngineError::Silent {
+            return Err(EngineError::Stays {
                 log: home.wherryd_log(),
             });
         }
@@ -146,7 +157,7 @@ async fn start_lock(home: &Home) -> Result<File, EngineError> {
         source,
     };
     let locked = tokio::task::spawn_blocking(move || {
-        let file = File::options().create(true).append(true).open(path)?;
+        let file = lock::open(&path)?;
         file.lock()?;
         Ok(file)
     });
@@ -210,7 +221,7 @@ async fn wait_until_it_answers(
     log: &Path,
     log_start: u64,
 ) -> Result<Channel, EngineError> {
-    let deadline = Instant::now() + START_DEADLINE;
+    let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(channel) = connect_engine(home).await? {
             return Ok(channel);

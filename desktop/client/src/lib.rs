@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod docker;
 pub mod guest_image;
 pub mod local;
+pub mod lock;
 pub mod registry;
 pub mod settings;
 pub mod size;
@@ -22,7 +23,7 @@ mod program;
 
 pub use bulk::{BulkReader, BulkStream, BulkWriter, StreamError, open_stream, open_stream_at};
 pub use channel::{ChannelError, channel};
-pub use engine::{EngineError, connect_engine, engine};
+pub use engine::{EngineError, connect_engine, end_engine, engine};
 pub use guest_image::{GuestImage, GuestImageError, find_guest_image};
 pub use home::{Home, HomeError};
 pub use platform::{detach, others_may_read, this_program};

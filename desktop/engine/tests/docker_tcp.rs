@@ -216,7 +216,10 @@ fn dockers_command_with_tlsverify_is_served() {
     // Whether it tells of the certificate or of a connection that was closed is up to
     // which of the two it saw first: the refusal follows its side of the handshake.
     let said = String::from_utf8_lossy(&without.stderr);
-    assert!(!without.status.success() && !said.contains(answer), "{said}");
+    assert!(
+        !without.status.success() && !said.contains(answer),
+        "{said}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use wherry_client::size;
 use wherry_proto::v1::{
-    MachineState, MachineStatusRequest, MachineStatusResponse, ShutdownRequest, StopMachineRequest,
+    MachineState, MachineStatusRequest, MachineStatusResponse, StopMachineRequest,
 };
 
 use crate::connection::Connection;
@@ -63,7 +63,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
             let connection = Connection::to_engine().await?;
             stop(&connection, &how).await?;
             if how.all {
-                connection.engine().shutdown(ShutdownRequest {}).await?;
+                connection.end_engine().await?;
             }
             output::print_line("stopped")?;
             Ok(0)
@@ -72,7 +72,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
             let mut connection = Connection::to_engine().await?;
             stop(&connection, &how).await?;
             if how.all {
-                connection.engine().shutdown(ShutdownRequest {}).await?;
+                connection.end_engine().await?;
                 connection = Connection::to_engine().await?;
             }
             start(&connection).await

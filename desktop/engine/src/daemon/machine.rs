@@ -11,7 +11,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::Channel;
-use wherry_client::{ChannelError, Home, channel};
+use wherry_client::{ChannelError, Home, channel, lock};
 use wherry_proto::v1::machine_client::MachineClient;
 use wherry_proto::v1::{
     MachineProgress, MachineState, MachineStatusRequest, MachineStatusResponse, StopMachineRequest,
@@ -311,7 +311,7 @@ impl MachineLink {
     async fn wait_for_end(&self) -> Result<(), Status> {
         let deadline = Instant::now() + PROCESS_DEADLINE;
         // The lock goes with the process, so a free one is a process that ended.
-        while !self.machine_lock_is_free()? {
+        while lock::is_held(&self.home.machine_lock()) {
             if Instant::now() > deadline {
                 return Err(Status::deadline_exceeded(
                     "the machine process does not end: try `wherry machine stop --force`",
@@ -320,18 +320,6 @@ impl MachineLink {
             tokio::time::sleep(POLL).await;
         }
         Ok(())
-    }
-
-    fn machine_lock_is_free(&self) -> Result<bool, Status> {
-        let path = self.home.machine_lock();
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(|error| {
-                Status::internal(format!("cannot open {}: {error}", path.display()))
-            })?;
-        Ok(file.try_lock().is_ok())
     }
 
     fn spawn(&self) -> Result<Child, Status> {

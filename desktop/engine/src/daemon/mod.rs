@@ -16,7 +16,7 @@ mod ports;
 pub(crate) mod shares;
 mod volumes;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Server;
 use wherry_client::local::{self, LocalListener};
-use wherry_client::{Home, Program, Settings, connect_engine};
+use wherry_client::{Home, Program, Settings, connect_engine, lock};
 use wherry_proto::v1::engine_server::EngineServer;
 
 pub(crate) use containers::Translator;
@@ -90,7 +90,7 @@ pub enum DaemonError {
 /// [`DaemonError`] where it cannot begin to serve.
 pub async fn run(home: Home) -> Result<(), DaemonError> {
     let program = Program::current();
-    let _single = lock(&home).await?;
+    let _single = take_lock(&home).await?;
     // Wrong settings are best told at once, to whoever started this process.
     let settings = Settings::load(&home)?;
 
@@ -148,24 +148,14 @@ async fn listen(path: PathBuf) -> Result<LocalListener, DaemonError> {
 }
 
 /// Takes the lock that makes this process the only one of its home folder, from one
-/// that is about to end too. A file lock, because it goes with its process whatever
-/// ends that.
-async fn lock(home: &Home) -> Result<File, DaemonError> {
+/// that is about to end too.
+async fn take_lock(home: &Home) -> Result<File, DaemonError> {
     let path = home.lock();
-    let failed = |source| DaemonError::Lock {
-        path: home.lock(),
-        source,
-    };
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(failed)?;
     let deadline = Instant::now() + PREDECESSOR;
     loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => {
+        match lock::take(&path, Duration::ZERO) {
+            Ok(Some(file)) => return Ok(file),
+            Ok(None) => {
                 let serves = !matches!(connect_engine(home).await, Ok(None));
                 if serves || Instant::now() > deadline {
                     return Err(DaemonError::Running {
@@ -174,7 +164,7 @@ async fn lock(home: &Home) -> Result<File, DaemonError> {
                 }
                 tokio::time::sleep(machine::POLL).await;
             }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            Err(source) => return Err(DaemonError::Lock { path, source }),
         }
     }
 }

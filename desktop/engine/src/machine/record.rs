@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use wherry_client::Home;
+use wherry_client::{Home, lock};
 use wherry_proto::v1::{MachineState, MachineStatusResponse};
 
 use crate::platform;
@@ -71,7 +71,7 @@ pub fn last_state(home: &Home) -> MachineStatusResponse {
     let state = match left {
         MachineState::Failed => MachineState::Failed,
         MachineState::Stopped | MachineState::Unspecified => MachineState::Stopped,
-        _ if held(&home.machine_lock()) => MachineState::Starting,
+        _ if lock::is_held(&home.machine_lock()) => MachineState::Starting,
         _ => {
             "the machine process ended without a word: it was killed, or the host went down"
                 .clone_into(&mut status.error);
@@ -80,15 +80,6 @@ pub fn last_state(home: &Home) -> MachineStatusResponse {
     };
     status.set_state(state);
     status
-}
-
-fn held(lock: &Path) -> bool {
-    File::open(lock).is_ok_and(|file| {
-        matches!(
-            file.try_lock_shared(),
-            Err(std::fs::TryLockError::WouldBlock)
-        )
-    })
 }
 
 /// Puts `bytes` in the place of a file, so that a power cut leaves the old one

@@ -1,6 +1,6 @@
 //! The life of the machine process.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tonic::transport::Server;
-use wherry_client::{Home, Program, local};
+use wherry_client::{Home, Program, local, lock};
 use wherry_proto::v1::MachineState;
 use wherry_proto::v1::machine_server::MachineServer;
 use wherry_proto::{GRPC_PORT, STREAM_PORT};
@@ -26,6 +26,9 @@ use crate::vm::{End, VmState, hypervisor};
 /// How long the answers under way may take when the machine has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
+/// How long the lock may be held by those who only ask whether it is.
+const ASKED: Duration = Duration::from_millis(200);
+
 /// The console log beyond which a new one is begun, bytes.
 const LONG_LOG: u64 = 8 << 20;
 
@@ -37,7 +40,7 @@ const LONG_LOG: u64 = 8 << 20;
 /// same is recorded for [`super::last_state`].
 pub async fn run(home: Home) -> Result<(), MachineError> {
     let program = Program::current();
-    let _single = lock(&home)?;
+    let _single = take_lock(&home)?;
     platform::raise_open_file_limit();
     let board = Arc::new(Board::new(home.clone()));
     let shared = Arc::new(Shared::new(board.clone()));
@@ -217,25 +220,15 @@ async fn attend(
     }
 }
 
-/// Takes the lock that makes this process the only one of its home folder. A
-/// file lock, because it goes with its process whatever ends that.
-fn lock(home: &Home) -> Result<File, MachineError> {
+/// Takes the lock that makes this process the only one of its home folder.
+fn take_lock(home: &Home) -> Result<File, MachineError> {
     let path = home.machine_lock();
-    let failed = |source| MachineError::File {
-        path: home.machine_lock(),
-        source,
-    };
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(MachineError::Running {
+    match lock::take(&path, ASKED) {
+        Ok(Some(file)) => Ok(file),
+        Ok(None) => Err(MachineError::Running {
             home: home.root().to_owned(),
         }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+        Err(source) => Err(MachineError::File { path, source }),
     }
 }
 
