@@ -1,6 +1,6 @@
 //! Sending one layer: packed on the way, so that its digest is known at the end.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -137,10 +137,10 @@ fn pack(
 ) -> io::Result<(Digest, u64)> {
     let pieces = Pieces {
         sender,
-        piece: Vec::with_capacity(PIECE),
         hash: Sha256::new(),
         size: 0,
     };
+    let pieces = BufWriter::with_capacity(PIECE, pieces);
     let mut packer = flate2::write::GzEncoder::new(pieces, flate2::Compression::default());
     let mut buffer = vec![0; PIECE];
     let mut read = 0;
@@ -155,42 +155,33 @@ fn pack(
             Err(error) => {
                 // The connection must not end as if this were all.
                 let broken = io::Error::new(error.kind(), error.to_string());
-                let _ = packer.get_ref().sender.blocking_send(Err(broken));
+                let _ = packer.get_ref().get_ref().sender.blocking_send(Err(broken));
                 return Err(error);
             }
         }
     }
-    let mut pieces = packer.finish()?;
-    pieces.flush()?;
+    let pieces = packer.finish()?.into_inner()?;
     Ok((Digest::finish(pieces.hash), pieces.size))
 }
 
-/// Gathers small writes to pieces.
+/// Hands on each write as a piece.
 struct Pieces {
     sender: mpsc::Sender<io::Result<Bytes>>,
-    piece: Vec<u8>,
     hash: Sha256,
     size: u64,
 }
 
 impl Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.piece.extend_from_slice(bytes);
-        if self.piece.len() >= PIECE {
-            self.flush()?;
+        self.hash.update(bytes);
+        self.size += bytes.len() as u64;
+        match self.sender.blocking_send(Ok(Bytes::copy_from_slice(bytes))) {
+            Ok(()) => Ok(bytes.len()),
+            Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
         }
-        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        self.hash.update(&piece);
-        self.size += piece.len() as u64;
-        self.sender
-            .blocking_send(Ok(piece.into()))
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod files;
 mod logs;
 mod port;
 mod save;
+mod sending;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Archives over bulk streams: between the connection and a thread that reads
 //! or writes files.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -63,10 +63,7 @@ where
     } = stream;
     let (sender, mut pieces) = mpsc::channel::<Bytes>(PIECES);
     let work = tokio::task::spawn_blocking(move || {
-        pack(Outgoing {
-            pieces: sender,
-            piece: Vec::with_capacity(MAX_PAYLOAD),
-        })
+        pack(BufWriter::with_capacity(MAX_PAYLOAD, Pieces(sender)))
     });
     let bar = spinner(quiet);
     let mut bytes = 0;
@@ -204,28 +201,21 @@ impl Read for Incoming {
     }
 }
 
-/// A tar that goes, in pieces.
-pub(super) struct Outgoing {
-    pieces: mpsc::Sender<Bytes>,
-    piece: Vec<u8>,
-}
+/// A tar that goes; the last piece goes with a flush.
+pub(super) type Outgoing = BufWriter<Pieces>;
 
-impl Write for Outgoing {
+/// Hands on each write as a piece.
+pub(super) struct Pieces(mpsc::Sender<Bytes>);
+
+impl Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.piece.extend_from_slice(bytes);
-        if self.piece.len() >= MAX_PAYLOAD {
-            self.flush()?;
+        match self.0.blocking_send(Bytes::copy_from_slice(bytes)) {
+            Ok(()) => Ok(bytes.len()),
+            Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
         }
-        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(MAX_PAYLOAD));
-        self.pieces
-            .blocking_send(piece.into())
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+        Ok(())
     }
 }
