@@ -172,18 +172,23 @@ fn closes(engine: &Engine) -> anyhow::Result<()> {
     let port = net::free_port()?;
     serve(engine, "brief", port, "echo hi")?;
     ensure!(net::request(port, b"")? == b"hi\n");
-    engine.succeed(&["stop", "-t", "0", "brief"])?;
-    wait::until("the closed port", Duration::from_secs(10), || {
-        Ok(net::connect(port).is_err())
-    })?;
-    engine.succeed(&["start", "brief"])?;
-    wait::until("the open port", Duration::from_secs(20), || {
-        Ok(net::request(port, b"")? == b"hi\n")
-    })?;
-    engine.succeed(&["rm", "-f", "brief"])?;
-    wait::until("the closed port", Duration::from_secs(10), || {
-        Ok(net::connect(port).is_err())
-    })
+    let ends = [&["stop", "-t", "0"][..], &["kill"], &["rm", "-f"]];
+    for (number, end) in ends.iter().enumerate() {
+        engine.succeed(&[end, &["brief"][..]].concat())?;
+        ensure!(net::connect(port).is_err(), "open after {end:?}");
+        if number + 1 < ends.len() {
+            engine.succeed(&["start", "brief"])?;
+            wait::until("the open port", Duration::from_secs(20), || {
+                Ok(net::request(port, b"")? == b"hi\n")
+            })?;
+        }
+    }
+    // It is free for the next, who ended by itself too.
+    for _ in 0..5 {
+        let publish = format!("{port}:80");
+        engine.succeed(&["run", "--rm", "-p", &publish, IMAGE, "true"])?;
+    }
+    Ok(())
 }
 
 fn chosen(engine: &Engine) -> anyhow::Result<()> {

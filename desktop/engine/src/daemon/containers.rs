@@ -1,16 +1,19 @@
 //! The calls on containers that name things of the host: bind mounts are
-//! translated to where the guest sees them, ports are bound before the start.
+//! translated to where the guest sees them, ports are bound before the start and
+//! closed with the end.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 use wherry_client::Settings;
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::{
-    CreateContainerRequest, CreateContainerResponse, InspectContainerRequest, Mount,
+    CreateContainerRequest, CreateContainerResponse, InspectContainerRequest, KillContainerRequest,
+    KillContainerResponse, Mount, RemoveContainerRequest, RemoveContainerResponse,
     RestartContainerRequest, RestartContainerResponse, StartContainerRequest,
-    StartContainerResponse, container, mount,
+    StartContainerResponse, StopContainerRequest, StopContainerResponse, container, mount,
 };
 
 use super::machine::MachineLink;
@@ -119,7 +122,8 @@ impl Translator {
         &self,
         mut request: Request<StartContainerRequest>,
     ) -> Result<Response<StartContainerResponse>, Status> {
-        let mut containers = ContainersClient::new(self.link.guest().await?);
+        let guest = self.link.guest().await?;
+        let mut containers = ContainersClient::new(guest.clone());
         let found = containers
             .inspect(InspectContainerRequest {
                 container: request.get_ref().container.clone(),
@@ -132,7 +136,7 @@ impl Translator {
         }
         // Bound before the start, so that a taken port fails the start and the
         // container never runs without its ports.
-        let publication = self.link.ports().publish(&found.id, &ports).await?;
+        let publication = self.link.ports().publish(&found.id, &ports, &guest).await?;
         request.get_mut().bound_ports = publication.bound().to_vec();
         let answer = containers.start(request).await;
         match &answer {
@@ -146,7 +150,8 @@ impl Translator {
         &self,
         mut request: Request<RestartContainerRequest>,
     ) -> Result<Response<RestartContainerResponse>, Status> {
-        let mut containers = ContainersClient::new(self.link.guest().await?);
+        let guest = self.link.guest().await?;
+        let mut containers = ContainersClient::new(guest.clone());
         let found = containers
             .inspect(InspectContainerRequest {
                 container: request.get_ref().container.clone(),
@@ -159,7 +164,7 @@ impl Translator {
         }
         // The same ports again: those that are bound stay so while it restarts,
         // for this holds the turn that closing them waits for.
-        let publication = self.link.ports().publish(&found.id, &ports).await?;
+        let publication = self.link.ports().publish(&found.id, &ports, &guest).await?;
         request.get_mut().bound_ports = publication.bound().to_vec();
         let answer = containers.restart(request).await;
         match &answer {
@@ -167,5 +172,69 @@ impl Translator {
             Err(_) => publication.withdraw().await,
         }
         answer
+    }
+
+    pub(crate) async fn stop(
+        &self,
+        request: Request<StopContainerRequest>,
+    ) -> Result<Response<StopContainerResponse>, Status> {
+        let container = request.get_ref().container.clone();
+        self.ending(
+            container,
+            |mut guest| async move { guest.stop(request).await },
+        )
+        .await
+    }
+
+    pub(crate) async fn kill(
+        &self,
+        request: Request<KillContainerRequest>,
+    ) -> Result<Response<KillContainerResponse>, Status> {
+        let container = request.get_ref().container.clone();
+        self.ending(
+            container,
+            |mut guest| async move { guest.kill(request).await },
+        )
+        .await
+    }
+
+    pub(crate) async fn remove(
+        &self,
+        request: Request<RemoveContainerRequest>,
+    ) -> Result<Response<RemoveContainerResponse>, Status> {
+        let container = request.get_ref().container.clone();
+        self.ending(
+            container,
+            |mut guest| async move { guest.remove(request).await },
+        )
+        .await
+    }
+
+    /// Passes on a call that may end a container. What it answers is answered once the
+    /// container's ports are closed: the caller may count on them.
+    async fn ending<Call, Answer, Message>(
+        &self,
+        container: String,
+        call: Call,
+    ) -> Result<Answer, Status>
+    where
+        Call: FnOnce(ContainersClient<Channel>) -> Message,
+        Message: Future<Output = Result<Answer, Status>>,
+    {
+        let guest = self.link.guest().await?;
+        let mut containers = ContainersClient::new(guest.clone());
+        // One that is not there is the call's to tell of.
+        let found = containers
+            .inspect(InspectContainerRequest { container })
+            .await;
+        let answer = call(containers).await?;
+        if let Ok(found) = found
+            && !ports::wanted(found.get_ref()).is_empty()
+            && let Err(status) = self.link.ports().settle(&found.get_ref().id, guest).await
+        {
+            // The container's end is told as an event too, and tried again with it.
+            tracing::debug!(%status, "cannot close a container's ports yet");
+        }
+        Ok(answer)
     }
 }

@@ -52,7 +52,8 @@ async fn containers(guest: Channel, ports: &Ports) -> Result<(), Status> {
     while let Some(event) = events.message().await? {
         match (event.r#type.as_str(), event.action.as_str()) {
             ("ready", _) => {
-                ports.settle_all(&guest).await?;
+                // What ended while nobody followed.
+                ports.settle_all(&guest, |_| true).await?;
                 ports.complete_all(&guest).await?;
             }
             ("container", "start") => ports.complete(&event.id, guest.clone()).await?,

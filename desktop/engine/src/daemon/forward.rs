@@ -111,26 +111,38 @@ impl<Name> Service<Request> for Forward<Name> {
         Box::pin(async move {
             let answer = match request.uri().path() {
                 "/wherry.v1.Containers/Create" => {
-                    let translator = Translator::new(link);
-                    unary(request, move |message| {
-                        let translator = translator.clone();
-                        async move { translator.create(message).await }
+                    translated(link, request, |translator, message| async move {
+                        translator.create(message).await
                     })
                     .await
                 }
                 "/wherry.v1.Containers/Start" => {
-                    let translator = Translator::new(link);
-                    unary(request, move |message| {
-                        let translator = translator.clone();
-                        async move { translator.start(message).await }
+                    translated(link, request, |translator, message| async move {
+                        translator.start(message).await
+                    })
+                    .await
+                }
+                "/wherry.v1.Containers/Stop" => {
+                    translated(link, request, |translator, message| async move {
+                        translator.stop(message).await
+                    })
+                    .await
+                }
+                "/wherry.v1.Containers/Kill" => {
+                    translated(link, request, |translator, message| async move {
+                        translator.kill(message).await
+                    })
+                    .await
+                }
+                "/wherry.v1.Containers/Remove" => {
+                    translated(link, request, |translator, message| async move {
+                        translator.remove(message).await
                     })
                     .await
                 }
                 "/wherry.v1.Containers/Restart" => {
-                    let translator = Translator::new(link);
-                    unary(request, move |message| {
-                        let translator = translator.clone();
-                        async move { translator.restart(message).await }
+                    translated(link, request, |translator, message| async move {
+                        translator.restart(message).await
                     })
                     .await
                 }
@@ -168,6 +180,18 @@ async fn forward(link: &MachineLink, request: Request) -> Result<Response, Statu
     link.guest().await?.oneshot(request).await.map_err(|error| {
         Status::unavailable(format!("the guest does not answer: {}", chain(&error)))
     })
+}
+
+/// Answers a call on containers here.
+async fn translated<M, N, F, A>(link: Arc<MachineLink>, request: Request, answer: F) -> Response
+where
+    M: prost::Message + Default + 'static,
+    N: prost::Message + Default + 'static,
+    F: Fn(Translator, tonic::Request<M>) -> A + Send,
+    A: Future<Output = Result<tonic::Response<N>, Status>> + Send + 'static,
+{
+    let translator = Translator::new(link);
+    unary(request, move |message| answer(translator.clone(), message)).await
 }
 
 /// Answers a call here, with its message decoded.

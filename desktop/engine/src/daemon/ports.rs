@@ -41,7 +41,19 @@ impl Ports {
         &self,
         container: &str,
         ports: &[PortBinding],
+        guest: &Channel,
     ) -> Result<Publication, Status> {
+        let turn = self.turn(container).await;
+        let published = self.publish_in_turn(container, ports, turn).await;
+        if !matches!(&published, Err(status) if status.code() == tonic::Code::AlreadyExists) {
+            return published;
+        }
+        // Who has them may have ended a moment ago. Without this container's turn,
+        // for two that wait for each other's would wait for ever.
+        self.settle_all(guest, |port| {
+            ports.iter().any(|wanted| may_meet(wanted, port))
+        })
+        .await?;
         let turn = self.turn(container).await;
         self.publish_in_turn(container, ports, turn).await
     }
@@ -106,16 +118,21 @@ impl Ports {
         Ok(())
     }
 
-    /// Closes the ports of every container that does not run: what a wherryd
-    /// does that was away when they ended.
-    pub(super) async fn settle_all(&self, guest: &Channel) -> Result<(), Status> {
+    /// Closes the ports of every container that does not run, of those that have such
+    /// a port.
+    pub(super) async fn settle_all(
+        &self,
+        guest: &Channel,
+        has: impl Fn(&PublishedPort) -> bool,
+    ) -> Result<(), Status> {
         let published = self
             .machine()
             .await?
             .list_published(ListPublishedRequest {})
             .await?
             .into_inner();
-        for entry in published.published {
+        let published = published.published.into_iter();
+        for entry in published.filter(|entry| entry.ports.iter().any(&has)) {
             self.settle(&entry.container, guest.clone()).await?;
         }
         Ok(())
@@ -270,6 +287,13 @@ fn lacks_ports(container: &Container) -> bool {
     container.status() == container::Status::Running
         && container.ports.is_empty()
         && !wanted(container).is_empty()
+}
+
+/// Tells whether a port of the host that is wanted may be one that is bound, whatever
+/// their addresses.
+fn may_meet(wanted: &PortBinding, bound: &PublishedPort) -> bool {
+    let last = wanted.host_port.max(wanted.host_port_last);
+    wanted.protocol == bound.protocol && (wanted.host_port..=last).contains(&bound.host_port)
 }
 
 async fn settle_logged(ports: &Ports, container: &str) {

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use tonic::Request;
 use wherry_docker::or_null;
 use wherry_proto::v1::container::Status;
-use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::{
     CreateContainerRequest, KillContainerRequest, PauseContainerRequest, PruneContainersRequest,
     RemoveContainerRequest, RemoveLinkRequest, RenameContainerRequest, ResizeRequest,
@@ -126,7 +125,7 @@ pub(super) async fn stop(State(api): State<Api>, Name(name): Name, uri: Uri) -> 
         timeout_seconds: timeout(&query)?,
         signal: query.text("signal").to_owned(),
     };
-    ContainersClient::new(guest).stop(request).await?;
+    api.translator().stop(Request::new(request)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -152,7 +151,8 @@ pub(super) async fn kill(State(api): State<Api>, Name(name): Name, uri: Uri) -> 
         container: name,
         signal: Query::of(&uri).text("signal").to_owned(),
     };
-    api.containers().await?.kill(request).await?;
+    api.guest().await?;
+    api.translator().kill(Request::new(request)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -234,7 +234,8 @@ pub(super) async fn remove(
         force: query.flag("force"),
         volumes: query.flag("v"),
     };
-    api.containers().await?.remove(request).await?;
+    api.guest().await?;
+    api.translator().remove(Request::new(request)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -144,14 +144,15 @@ impl Ports {
         close(present.open).await;
         let (opened, failures) = self.open(container, missing, request.best_effort).await?;
         open.extend(opened);
-        let mut failures = failures.into_iter().map(|error| self.name_owner(error));
-        if !request.best_effort
-            && let Some(error) = failures.next()
-        {
+        let mut failures: Vec<_> = failures
+            .into_iter()
+            .map(|error| self.name_owner(error, &open))
+            .collect();
+        if !request.best_effort && !failures.is_empty() {
             close(open).await;
-            return Err(error.into());
+            return Err(failures.swap_remove(0).into());
         }
-        problems.extend(failures.map(|error| error.to_string()));
+        problems.extend(failures.iter().map(PortError::to_string));
         let entry = Published { wishes, open };
         let ports = entry.ports();
         let overtaken = self.lock().insert(container.clone(), entry);
@@ -252,8 +253,9 @@ impl Ports {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Names who has the port: a container of ours, or a program.
-    fn name_owner(&self, error: PortError) -> PortError {
+    /// Names who has the port: the same container by its `own`, another one of ours, or
+    /// a program.
+    fn name_owner(&self, error: PortError, own: &[OpenPort]) -> PortError {
         let PortError::Taken {
             address,
             protocol,
@@ -263,24 +265,31 @@ impl Ports {
         else {
             return error;
         };
-        let published = self.lock();
-        let ours = published.iter().find(|(_, entry)| {
-            let open = entry
-                .open
+        let has = |open: &&OpenPort| {
+            open.wish().protocol == protocol
+                && open.addresses().any(|bound| conflict(bound, address))
+        };
+        let itself = own
+            .iter()
+            .find(has)
+            .map(|port| format!("the same container's port {}", port.wish().container_port));
+        let ours = || {
+            let published = self.lock();
+            let (container, _) = published
                 .iter()
-                .filter(|port| port.wish().protocol == protocol);
-            open.flat_map(OpenPort::addresses)
-                .any(|bound| conflict(bound, address))
-        });
-        let ours = ours.map(|(container, _)| {
-            format!("container {}", container.get(..12).unwrap_or(container))
-        });
-        drop(published);
+                .find(|(_, entry)| entry.open.iter().any(|port| has(&port)))?;
+            Some(format!(
+                "container {}",
+                container.get(..12).unwrap_or(container)
+            ))
+        };
         PortError::Taken {
             address,
             protocol,
             container_port,
-            owner: ours.or_else(|| platform::port_owner(protocol, address)),
+            owner: itself
+                .or_else(ours)
+                .or_else(|| platform::port_owner(protocol, address)),
         }
     }
 }

@@ -33,6 +33,32 @@ async fn a_port_of_another_container_names_it() {
 }
 
 #[tokio::test]
+async fn a_port_that_the_same_container_has_names_it() {
+    let (ports, _streams) = ports();
+    let number = {
+        let free = StdListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
+    let wish = |container_port| PublishedPort {
+        container_port,
+        ..port("127.0.0.1", number, "tcp")
+    };
+    let twice = [wish(80), wish(81)];
+    let status = publish(&ports, "c1", &twice).await.unwrap_err();
+    let taken = "is taken by the same container's port 80: publish";
+    assert!(status.message().contains(taken), "{}", status.message());
+    // A protocol of its own is no conflict.
+    let both = [
+        wish(80),
+        PublishedPort {
+            protocol: "udp".to_owned(),
+            ..wish(81)
+        },
+    ];
+    assert_eq!(publish(&ports, "c1", &both).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn the_same_container_again_is_the_same_answer() {
     let (ports, _streams) = ports();
     let wish = [port("", 0, "tcp"), port("", 0, "udp")];
