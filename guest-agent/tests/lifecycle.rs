@@ -22,6 +22,43 @@ async fn inspect(agent: &mut Agent, id: &str) -> Container {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_failed_on_the_host_is_a_failed_start() {
+    if not_root("a_start_that_failed_on_the_host") {
+        return;
+    }
+    let mut agent = Agent::start().await;
+    let failed = |id: &str| NoteFailedStartRequest {
+        container: id.to_owned(),
+        reason: "port 80 is taken".to_owned(),
+    };
+    let id = agent.create("sleep 1000", |_| ()).await;
+    let mut attached = agent.attach(&id).await;
+    let noted = agent.containers.note_failed_start(failed(&id));
+    within(noted).await.unwrap();
+    // Who had attached is let go.
+    within(tokio::io::copy(&mut attached, &mut tokio::io::sink()))
+        .await
+        .unwrap();
+    let found = inspect(&mut agent, &id).await;
+    assert_eq!(
+        (found.status(), found.exit_code, &*found.error),
+        (container::Status::Created, 125, "port 80 is taken")
+    );
+    agent.run(&id).await.unwrap();
+    let error = agent.containers.note_failed_start(failed(&id)).await;
+    assert_eq!(error.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(inspect(&mut agent, &id).await.error, "");
+
+    let id = agent
+        .create("sleep 1000", |spec| spec.auto_remove = true)
+        .await;
+    let noted = agent.containers.note_failed_start(failed(&id));
+    within(noted).await.unwrap();
+    let error = agent.containers.note_failed_start(failed(&id)).await;
+    assert_eq!(error.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_paused_container_holds_still_until_it_is_let_go_on() {
     if not_root("a_paused_container") {
         return;

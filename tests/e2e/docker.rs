@@ -97,6 +97,14 @@ fn containers(engine: &Engine) -> anyhow::Result<()> {
     );
     let missing = run(engine, &["run", "--rm", IMAGE, "/no/such"])?;
     ensure!(missing.code == 127, "{missing:?}");
+    // What it says shows its own end: it waits for the removal.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let publish = format!("{}:80", taken.local_addr()?.port());
+    let refused = run(engine, &["run", "--rm", "-p", &publish, IMAGE, "true"])?;
+    ensure!(
+        refused.code == 125 && refused.stderr.contains("is taken by"),
+        "{refused:?}"
+    );
     // More than any pipe holds, and its end.
     let ran = with_input(
         engine,

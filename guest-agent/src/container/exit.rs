@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::record::{Status, now, timestamp};
+use super::start::NEVER_RAN;
 use super::{Container, Containers, Error, chain};
 use crate::image::unmount_root;
 use crate::runtime::{Cgroup, ExitStatus, Shim, ShimEvent, ShimEvents};
@@ -190,7 +191,7 @@ impl Containers {
     pub(super) fn start_failed(&self, container: &Container, error: &Error) {
         let exit_code = match error {
             Error::Start { exit_code, .. } => *exit_code,
-            _ => 125,
+            _ => NEVER_RAN,
         };
         let message = error.to_string();
         let saved = container.update(|record| {

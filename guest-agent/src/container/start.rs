@@ -22,6 +22,9 @@ use crate::runtime::{Cgroup, ShimConfig, ShimError};
 /// Process Constraint").
 pub(crate) const CGROUP: &str = "/wherry-containers";
 
+/// The exit code of who could not be started, but for its command.
+pub(super) const NEVER_RAN: i32 = 125;
+
 impl Containers {
     /// Starts a container. Fine if it runs.
     ///
@@ -64,18 +67,54 @@ impl Containers {
         ports: Vec<PortBinding>,
         restarts: u32,
     ) -> Result<(), Error> {
-        let Err(error) = self.launch(container, ports, restarts).await else {
-            return Ok(());
-        };
+        let launched = self.launch(container, ports, restarts).await;
+        if let Err(error) = &launched {
+            self.give_up(container, error).await;
+        }
+        launched
+    }
+
+    /// Notes that a start failed before it came here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`] for a container that runs, by another start.
+    pub(crate) async fn note_failed_start(
+        self: &Arc<Self>,
+        reference: &str,
+        reason: String,
+    ) -> Result<(), Error> {
+        let container = self.find(reference)?;
+        let containers = self.clone();
+        to_the_end(async move {
+            let _turn = container.turn.clone().lock_owned().await;
+            if container.phase.borrow().removed {
+                return Err(Error::NotFound(container.id.clone()));
+            }
+            if container.status() == Status::Running {
+                let id = &container.id;
+                return Err(Error::State(format!("container {id} runs")));
+            }
+            let error = Error::Start {
+                exit_code: NEVER_RAN,
+                message: reason,
+            };
+            containers.give_up(&container, &error).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes back what a failed start has made, and notes why it failed.
+    async fn give_up(self: &Arc<Self>, container: &Arc<Container>, error: &Error) {
         let shim = container.cell().shim.take();
         self.clean_up(container, shim).await;
         container.phase.send_modify(|phase| phase.starts += 1);
-        self.start_failed(container, &error);
+        self.start_failed(container, error);
         let auto_remove = container.cell().record.spec.auto_remove;
         if auto_remove && let Err(error) = self.remove_stopped(container, true).await {
             tracing::error!(container = container.id, "{}", chain(&error));
         }
-        Err(error)
     }
 
     async fn launch(

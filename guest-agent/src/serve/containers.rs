@@ -54,6 +54,18 @@ impl Service for ContainersService {
         Ok(Response::new(v1::NotePortsResponse {}))
     }
 
+    async fn note_failed_start(
+        &self,
+        request: Request<v1::NoteFailedStartRequest>,
+    ) -> Result<Response<v1::NoteFailedStartResponse>, Status> {
+        let request = request.into_inner();
+        self.agent
+            .containers
+            .note_failed_start(&request.container, request.reason)
+            .await?;
+        Ok(Response::new(v1::NoteFailedStartResponse {}))
+    }
+
     async fn create(
         &self,
         request: Request<v1::CreateContainerRequest>,

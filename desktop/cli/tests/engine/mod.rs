@@ -348,6 +348,12 @@ impl Containers for State {
     ) -> Answer<Self::WatchListeningStream> {
         not_here()
     }
+    async fn note_failed_start(
+        &self,
+        _: Request<v1::NoteFailedStartRequest>,
+    ) -> Answer<v1::NoteFailedStartResponse> {
+        not_here()
+    }
     async fn note_ports(&self, _: Request<v1::NotePortsRequest>) -> Answer<v1::NotePortsResponse> {
         not_here()
     }

@@ -11,9 +11,10 @@ use wherry_client::Settings;
 use wherry_proto::v1::containers_client::ContainersClient;
 use wherry_proto::v1::{
     CreateContainerRequest, CreateContainerResponse, InspectContainerRequest, KillContainerRequest,
-    KillContainerResponse, Mount, RemoveContainerRequest, RemoveContainerResponse,
-    RestartContainerRequest, RestartContainerResponse, StartContainerRequest,
-    StartContainerResponse, StopContainerRequest, StopContainerResponse, container, mount,
+    KillContainerResponse, Mount, NoteFailedStartRequest, RemoveContainerRequest,
+    RemoveContainerResponse, RestartContainerRequest, RestartContainerResponse,
+    StartContainerRequest, StartContainerResponse, StopContainerRequest, StopContainerResponse,
+    container, mount,
 };
 
 use super::machine::MachineLink;
@@ -136,7 +137,21 @@ impl Translator {
         }
         // Bound before the start, so that a taken port fails the start and the
         // container never runs without its ports.
-        let publication = self.link.ports().publish(&found.id, &ports, &guest).await?;
+        let published = self.link.ports().publish(&found.id, &ports, &guest).await;
+        let publication = match published {
+            Ok(publication) => publication,
+            Err(status) => {
+                let failed = NoteFailedStartRequest {
+                    container: found.id,
+                    reason: status.message().to_owned(),
+                };
+                // Of more interest than this is why it failed.
+                if let Err(status) = containers.note_failed_start(failed).await {
+                    tracing::debug!(%status, "a failed start is on no record");
+                }
+                return Err(status);
+            }
+        };
         request.get_mut().bound_ports = publication.bound().to_vec();
         let answer = containers.start(request).await;
         match &answer {
