@@ -35,13 +35,15 @@ impl ImagesService {
             events.publish("image", "delete", &id, [("name", id.clone())]);
         }
     }
+}
 
-    /// Runs work on the store on a thread that may block.
-    async fn on_store<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Agent) -> Result<T, crate::image::Error> + Send + 'static,
+impl Agent {
+    /// Runs work on the store of images on a thread that may block.
+    pub(super) async fn on_store<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, crate::image::Error> + Send + 'static,
     ) -> Result<T, Status> {
-        let agent = self.agent.clone();
+        let agent = self.clone();
         tokio::task::spawn_blocking(move || work(&agent))
             .await
             .map_err(|error| Status::internal(format!("an internal task failed: {error}")))?
@@ -71,6 +73,7 @@ impl Service for ImagesService {
         let v1::TagImageRequest { image, name } = request.into_inner();
         let named = name.clone();
         let tagged = self
+            .agent
             .on_store(move |agent| agent.images.tag(&image, &name))
             .await?;
         self.agent
@@ -85,6 +88,7 @@ impl Service for ImagesService {
     ) -> Result<Response<v1::ImageHistoryResponse>, Status> {
         let name = request.into_inner().name;
         let steps = self
+            .agent
             .on_store(move |agent| agent.images.history(&name))
             .await?;
         let steps = steps.into_iter().map(Into::into).collect();
@@ -97,6 +101,7 @@ impl Service for ImagesService {
     ) -> Result<Response<v1::PruneImagesResponse>, Status> {
         let request = request.into_inner();
         let pruned = self
+            .agent
             .on_store(move |agent| {
                 let in_use = |image: &str| agent.containers.of_image(image);
                 let wanted = |image: &ImageRecord| is_wanted(&request, image);
@@ -175,6 +180,7 @@ impl Service for ImagesService {
     ) -> Result<Response<v1::Image>, Status> {
         let name = request.into_inner().name;
         let (image, details) = self
+            .agent
             .on_store(move |agent| {
                 let image = agent.images.inspect(&name)?;
                 let details = agent.images.details(&image);
@@ -196,6 +202,7 @@ impl Service for ImagesService {
     ) -> Result<Response<v1::RemoveImageResponse>, Status> {
         let request = request.into_inner();
         let removal = self
+            .agent
             .on_store(move |agent| {
                 let in_use = |image: &str| agent.containers.of_image(image);
                 agent.images.remove(&request.name, request.force, &in_use)

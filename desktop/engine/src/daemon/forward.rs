@@ -111,52 +111,50 @@ impl<Name> Service<Request> for Forward<Name> {
         Box::pin(async move {
             let answer = match request.uri().path() {
                 "/wherry.v1.Containers/Create" => {
-                    translated(link, request, |translator, message| async move {
-                        translator.create(message).await
+                    unary(link, request, |link, message| async move {
+                        Translator::new(link).create(message).await
                     })
                     .await
                 }
                 "/wherry.v1.Containers/Start" => {
-                    translated(link, request, |translator, message| async move {
-                        translator.start(message).await
+                    unary(link, request, |link, message| async move {
+                        Translator::new(link).start(message).await
                     })
                     .await
                 }
                 "/wherry.v1.Containers/Stop" => {
-                    translated(link, request, |translator, message| async move {
-                        translator.stop(message).await
+                    unary(link, request, |link, message| async move {
+                        Translator::new(link).stop(message).await
                     })
                     .await
                 }
                 "/wherry.v1.Containers/Kill" => {
-                    translated(link, request, |translator, message| async move {
-                        translator.kill(message).await
+                    unary(link, request, |link, message| async move {
+                        Translator::new(link).kill(message).await
                     })
                     .await
                 }
                 "/wherry.v1.Containers/Remove" => {
-                    translated(link, request, |translator, message| async move {
-                        translator.remove(message).await
+                    unary(link, request, |link, message| async move {
+                        Translator::new(link).remove(message).await
                     })
                     .await
                 }
                 "/wherry.v1.Containers/Restart" => {
-                    translated(link, request, |translator, message| async move {
-                        translator.restart(message).await
+                    unary(link, request, |link, message| async move {
+                        Translator::new(link).restart(message).await
                     })
                     .await
                 }
                 "/wherry.v1.Networks/Create" => {
-                    unary(request, move |message| {
-                        let link = link.clone();
-                        async move { networks::create(&link, message).await }
+                    unary(link, request, |link, message| async move {
+                        networks::create(&link, message).await
                     })
                     .await
                 }
                 "/wherry.v1.Volumes/Create" => {
-                    unary(request, move |message| {
-                        let link = link.clone();
-                        async move { volumes::create(&link, message).await }
+                    unary(link, request, |link, message| async move {
+                        volumes::create(&link, message).await
                     })
                     .await
                 }
@@ -182,29 +180,17 @@ async fn forward(link: &MachineLink, request: Request) -> Result<Response, Statu
     })
 }
 
-/// Answers a call on containers here.
-async fn translated<M, N, F, A>(link: Arc<MachineLink>, request: Request, answer: F) -> Response
-where
-    M: prost::Message + Default + 'static,
-    N: prost::Message + Default + 'static,
-    F: Fn(Translator, tonic::Request<M>) -> A + Send,
-    A: Future<Output = Result<tonic::Response<N>, Status>> + Send + 'static,
-{
-    let translator = Translator::new(link);
-    unary(request, move |message| answer(translator.clone(), message)).await
-}
-
 /// Answers a call here, with its message decoded.
-async fn unary<M, N, F, A>(request: Request, answer: F) -> Response
+async fn unary<M, N, F, A>(link: Arc<MachineLink>, request: Request, answer: F) -> Response
 where
     M: prost::Message + Default + 'static,
     N: prost::Message + Default + 'static,
-    F: Fn(tonic::Request<M>) -> A + Send,
+    F: Fn(Arc<MachineLink>, tonic::Request<M>) -> A + Send,
     A: Future<Output = Result<tonic::Response<N>, Status>> + Send + 'static,
 {
     let codec = tonic_prost::ProstCodec::<N, M>::default();
     tonic::server::Grpc::new(codec)
-        .unary(service_fn(answer), request)
+        .unary(service_fn(|message| answer(link.clone(), message)), request)
         .await
 }
 

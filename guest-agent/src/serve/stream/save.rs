@@ -19,25 +19,16 @@ pub(super) async fn serve(
         let status = Status::invalid_argument("a save needs an image");
         return refuse(&mut connection, &status).await;
     }
-    let store = agent.images.clone();
-    let saving = match blocking(move || store.find_to_save(&request.images)).await {
+    let found = agent.on_store(move |agent| agent.images.find_to_save(&request.images));
+    let saving = match found.await {
         Ok(saving) => saving,
         Err(status) => return refuse(&mut connection, &status).await,
     };
-    let store = agent.images.clone();
-    send(connection, |sink| {
-        blocking(move || store.save(&saving, sink))
+    let agent = agent.clone();
+    send(connection, |sink| async move {
+        agent
+            .on_store(move |agent| agent.images.save(&saving, sink))
+            .await
     })
     .await
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, crate::image::Error> + Send + 'static,
-) -> Result<T, Status> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(Status::from),
-        Err(error) => Err(Status::internal(format!(
-            "an internal task failed: {error}"
-        ))),
-    }
 }
